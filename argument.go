@@ -1,0 +1,295 @@
+package jobcontrol
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Retval stands in arguments for the result of a dependency's build (the YAML
+// tag !retval). Path leads into the result: pages[0].url, or empty for all of it.
+type Retval struct {
+	Job  string
+	Path string
+}
+
+// String returns the placeholder as JobControl shows it.
+func (r Retval) String() string {
+	text := r.Job
+	if r.Path != "" && !strings.HasPrefix(r.Path, "[") {
+		text += "."
+	}
+	return fmt.Sprintf("Retval('%s')", text+r.Path)
+}
+
+// Secret stands in arguments for a secret, read by name on the worker when the
+// attempt starts and never shown (the YAML tag !secret).
+type Secret struct {
+	Name string
+}
+
+// String names the secret; its value is never part of it.
+func (s Secret) String() string { return "Secret('" + s.Name + "')" }
+
+// EncodedArguments is the JSON of arguments with placeholders; see [EncodeArguments].
+type EncodedArguments = json.RawMessage
+
+// EncodeArguments makes JSON of arguments: a placeholder becomes
+// {"$retval": {"job": …, "path": …}} or {"$secret": name}; a user's key that
+// begins with $ gets one more $ in front, so that the two never meet.
+func EncodeArguments(v any) (EncodedArguments, error) {
+	plain, err := encodeValue(v)
+	if err != nil {
+		return nil, err
+	}
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(plain); err != nil {
+		return nil, err
+	}
+	return bytes.TrimRight(buf.Bytes(), "\n"), nil
+}
+
+func encodeValue(v any) (any, error) {
+	switch v := v.(type) {
+	case Retval:
+		body := map[string]any{"job": v.Job}
+		if v.Path != "" {
+			body["path"] = v.Path
+		}
+		return map[string]any{"$retval": body}, nil
+	case Secret:
+		return map[string]any{"$secret": v.Name}, nil
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			var err error
+			if out[i], err = encodeValue(v[i]); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			if strings.HasPrefix(k, "$") {
+				k = "$" + k
+			}
+			var err error
+			if out[k], err = encodeValue(e); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	case float64:
+		if math.IsNaN(v) || math.IsInf(v, 0) {
+			return nil, Errorf(Invalid, "%v is not a number that JSON can hold", v)
+		}
+	}
+	return v, nil
+}
+
+// DecodeArguments is the inverse of [EncodeArguments]. Whole numbers that fit
+// become int64, others float64.
+func DecodeArguments(data EncodedArguments) (any, error) {
+	v, err := DecodeJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	return decodeValue(v)
+}
+
+func decodeValue(v any) (any, error) {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			var err error
+			if v[i], err = decodeValue(v[i]); err != nil {
+				return nil, err
+			}
+		}
+	case map[string]any:
+		if len(v) == 1 {
+			if body, ok := v["$retval"].(map[string]any); ok {
+				job, _ := body["job"].(string)
+				path, _ := body["path"].(string)
+				return Retval{Job: job, Path: path}, nil
+			}
+			if name, ok := v["$secret"].(string); ok {
+				return Secret{Name: name}, nil
+			}
+		}
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			d, err := decodeValue(e)
+			if err != nil {
+				return nil, err
+			}
+			if strings.HasPrefix(k, "$") {
+				if !strings.HasPrefix(k, "$$") {
+					return nil, Errorf(Invalid, "unknown placeholder %q in stored arguments", k)
+				}
+				k = k[1:]
+			}
+			out[k] = d
+		}
+		return out, nil
+	}
+	return v, nil
+}
+
+// DecodeJSON decodes one JSON value into nil, bool, int64, float64, string,
+// []any and map[string]any: whole numbers that fit stay whole.
+func DecodeJSON(data []byte) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var v any
+	if err := dec.Decode(&v); err != nil {
+		return nil, err
+	}
+	if dec.More() {
+		return nil, Errorf(Invalid, "more than one JSON value")
+	}
+	return numbers(v), nil
+}
+
+func numbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if i, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
+			return i
+		}
+		f, _ := v.Float64()
+		return f
+	case []any:
+		for i := range v {
+			v[i] = numbers(v[i])
+		}
+	case map[string]any:
+		for k := range v {
+			v[k] = numbers(v[k])
+		}
+	}
+	return v
+}
+
+func decodeList(data EncodedArguments) ([]any, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	v, err := DecodeArguments(data)
+	if err != nil {
+		return nil, err
+	}
+	l, ok := v.([]any)
+	if !ok && v != nil {
+		return nil, Errorf(Invalid, "arguments must be a list")
+	}
+	return l, nil
+}
+
+func decodeMap(data EncodedArguments) (map[string]any, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	v, err := DecodeArguments(data)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok && v != nil {
+		return nil, Errorf(Invalid, "keyword arguments must be a mapping")
+	}
+	return m, nil
+}
+
+// WalkArguments calls visit for every placeholder in v, depth first.
+func WalkArguments(v any, visit func(placeholder any)) {
+	switch v := v.(type) {
+	case Retval, Secret:
+		visit(v)
+	case []any:
+		for _, e := range v {
+			WalkArguments(e, visit)
+		}
+	case map[string]any:
+		for _, e := range v {
+			WalkArguments(e, visit)
+		}
+	}
+}
+
+// ReplaceArguments returns a copy of v in which each placeholder is what
+// replace returns for it. Keys of mappings are never replaced.
+func ReplaceArguments(v any, replace func(placeholder any) (any, error)) (any, error) {
+	switch v := v.(type) {
+	case Retval, Secret:
+		return replace(v)
+	case []any:
+		out := make([]any, len(v))
+		for i, e := range v {
+			var err error
+			if out[i], err = ReplaceArguments(e, replace); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for k, e := range v {
+			var err error
+			if out[k], err = ReplaceArguments(e, replace); err != nil {
+				return nil, err
+			}
+		}
+		return out, nil
+	}
+	return v, nil
+}
+
+// Lookup follows a path such as pages[0].url or .a.b into a decoded JSON value.
+func Lookup(v any, path string) (any, error) {
+	rest := strings.TrimPrefix(path, ".")
+	for rest != "" {
+		if rest[0] == '[' {
+			end := strings.IndexByte(rest, ']')
+			if end < 0 {
+				return nil, Errorf(Invalid, "path %q: missing ]", path)
+			}
+			i, err := strconv.Atoi(rest[1:end])
+			list, ok := v.([]any)
+			switch {
+			case err != nil:
+				return nil, Errorf(Invalid, "path %q: %q is no index", path, rest[1:end])
+			case !ok:
+				return nil, Errorf(Invalid, "path %q: [%d] of a value that is no list", path, i)
+			}
+			if i < 0 {
+				i += len(list)
+			}
+			if i < 0 || i >= len(list) {
+				return nil, Errorf(Invalid, "path %q: the list has %d items", path, len(list))
+			}
+			v, rest = list[i], strings.TrimPrefix(rest[end+1:], ".")
+			continue
+		}
+		key := rest
+		if i := strings.IndexAny(rest, ".["); i >= 0 {
+			key = rest[:i]
+		}
+		m, ok := v.(map[string]any)
+		if !ok {
+			return nil, Errorf(Invalid, "path %q: %q of a value that is no mapping", path, key)
+		}
+		e, ok := m[key]
+		if !ok {
+			return nil, Errorf(Invalid, "path %q: no key %q", path, key)
+		}
+		v, rest = e, strings.TrimPrefix(rest[len(key):], ".")
+	}
+	return v, nil
+}

@@ -1,0 +1,290 @@
+package jobcontrol
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Registry holds the Go functions that jobs may name. Each program makes its
+// own; there is no global one. Registering the same name twice, a bad name or an
+// unsupported parameter type panics: it is an error of the program.
+type Registry struct {
+	mu        sync.RWMutex
+	functions map[string]*RegisteredFunction
+}
+
+// NewRegistry returns an empty registry.
+func NewRegistry() *Registry { return &Registry{functions: map[string]*RegisteredFunction{}} }
+
+// RegisteredFunction is what the registry knows of a function.
+type RegisteredFunction struct {
+	Name       string
+	Doc        string      // what [Function.Describe] was given; may be empty
+	Parameters []Parameter // of a struct input; nil: any arguments
+	File       string      // where it is defined
+	Line       int
+
+	call func(ctx context.Context, args []any, kwargs map[string]any) (any, error)
+}
+
+// Parameter is a field of a function's input.
+type Parameter struct {
+	Name     string // the JSON name
+	Type     string // the Go type
+	Optional bool   // tagged omitempty or omitzero
+}
+
+// Call decodes the arguments and calls the function.
+func (f *RegisteredFunction) Call(ctx context.Context, args []any, kwargs map[string]any) (any, error) {
+	return f.call(ctx, args, kwargs)
+}
+
+// Lookup returns a function by name.
+func (r *Registry) Lookup(name string) (*RegisteredFunction, bool) {
+	if r == nil {
+		return nil, false
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	f, ok := r.functions[name]
+	return f, ok
+}
+
+// Names returns the names of all functions in order.
+func (r *Registry) Names() []string {
+	if r == nil {
+		return nil
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	names := make([]string, 0, len(r.functions))
+	for n := range r.functions {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Arguments, as the input type of a function, takes the arguments as they are.
+type Arguments struct {
+	Args   []any
+	Kwargs map[string]any
+}
+
+// None, as the input or output type of a function, says that there is none.
+type None = struct{}
+
+// Function is a typed handle of a registered function.
+type Function[In, Out any] struct {
+	reg  *RegisteredFunction
+	name string
+}
+
+// Handle registers fn under a name such as mycrawler:crawl and returns a typed
+// handle of it.
+//
+// In says how the arguments of a job become the input, as in a Python call:
+//
+//   - a struct: positional arguments fill its exported fields in order, keyword
+//     arguments by their JSON names; an unknown name, a value given twice, a
+//     missing one (unless tagged omitempty or omitzero) or one of another type
+//     is an error that names it;
+//   - [Arguments]: as they are;
+//   - [None]: there must be none;
+//   - any other type: exactly one positional argument.
+//
+// Out becomes the result, as JSON; [None] and nil: there is none. As a check,
+// the function passes when its error is nil.
+func Handle[In, Out any](r *Registry, name string, fn func(ctx context.Context, in In) (Out, error)) *Function[In, Out] {
+	if err := CheckName("task", name); err != nil {
+		panic("jobcontrol: " + err.Error())
+	}
+	rf := &RegisteredFunction{Name: name, Parameters: parametersOf(reflect.TypeFor[In]())}
+	if f := runtime.FuncForPC(reflect.ValueOf(fn).Pointer()); f != nil {
+		rf.File, rf.Line = f.FileLine(f.Entry())
+	}
+	rf.call = func(ctx context.Context, args []any, kwargs map[string]any) (any, error) {
+		var in In
+		if err := decodeInput(&in, args, kwargs); err != nil {
+			return nil, &Failure{Kind: FailUser, Message: name + ": " + err.Error()}
+		}
+		out, err := fn(ctx, in)
+		if err != nil {
+			return nil, err
+		}
+		if _, none := any(out).(None); none {
+			return nil, nil
+		}
+		return any(out), nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.functions[name]; ok {
+		panic("jobcontrol: task " + name + " is registered twice")
+	}
+	r.functions[name] = rf
+	return &Function[In, Out]{reg: rf, name: name}
+}
+
+// Name returns the name of the function.
+func (f *Function[In, Out]) Name() string { return f.name }
+
+// Describe sets the documentation that jobs of this function show, and returns f.
+func (f *Function[In, Out]) Describe(doc string) *Function[In, Out] {
+	f.reg.Doc = doc
+	return f
+}
+
+// Task returns the function as a task of a job.
+func (f *Function[In, Out]) Task() *Task { return &Task{Function: f.name} }
+
+// Job returns a run-only job that calls the function with the given input.
+func (f *Function[In, Out]) Job(id string, in In) (*Job, error) {
+	j := &Job{ID: id, Run: f.Task()}
+	if a, ok := any(in).(Arguments); ok {
+		j.Args, j.Kwargs = a.Args, a.Kwargs
+		return j, nil
+	}
+	data, err := json.Marshal(in)
+	if err != nil {
+		return nil, Errorf(Invalid, "job %q: input: %v", id, err)
+	}
+	v, err := DecodeJSON(data)
+	if err != nil {
+		return nil, Errorf(Invalid, "job %q: input: %v", id, err)
+	}
+	if m, ok := v.(map[string]any); ok && reflect.TypeFor[In]().Kind() == reflect.Struct {
+		j.Kwargs = m
+	} else {
+		j.Args = []any{v}
+	}
+	return j, nil
+}
+
+// Result decodes the result of a build of the function.
+func (f *Function[In, Out]) Result(b *Build) (out Out, err error) {
+	if len(b.Result) == 0 {
+		return out, nil
+	}
+	if err := json.Unmarshal(b.Result, &out); err != nil {
+		return out, Errorf(Invalid, "result of build %d: %v", b.ID, err)
+	}
+	return out, nil
+}
+
+// field is a field of an input struct that arguments may fill.
+type field struct {
+	name     string
+	index    int
+	typ      reflect.Type
+	optional bool
+}
+
+func fieldsOf(t reflect.Type) []field {
+	var out []field
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, opts, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" {
+			continue
+		}
+		if name == "" {
+			name = f.Name
+		}
+		optional := strings.Contains(opts, "omitempty") || strings.Contains(opts, "omitzero")
+		out = append(out, field{name, i, f.Type, optional})
+	}
+	return out
+}
+
+func isPlainStruct(t reflect.Type) bool {
+	return t.Kind() == reflect.Struct && t != reflect.TypeFor[Arguments]() &&
+		!reflect.PointerTo(t).Implements(reflect.TypeFor[json.Unmarshaler]())
+}
+
+func parametersOf(t reflect.Type) []Parameter {
+	if t == reflect.TypeFor[Arguments]() {
+		return nil
+	}
+	if !isPlainStruct(t) {
+		return []Parameter{{Name: "value", Type: t.String()}}
+	}
+	out := []Parameter{}
+	for _, f := range fieldsOf(t) {
+		out = append(out, Parameter{f.name, f.typ.String(), f.optional})
+	}
+	return out
+}
+
+// decodeInput fills *in from a job's arguments; see [Handle].
+func decodeInput(in any, args []any, kwargs map[string]any) error {
+	if a, ok := in.(*Arguments); ok {
+		a.Args, a.Kwargs = args, kwargs
+		return nil
+	}
+	v := reflect.ValueOf(in).Elem()
+	if !isPlainStruct(v.Type()) {
+		if len(args) != 1 || len(kwargs) > 0 {
+			return Errorf(Invalid, "takes exactly 1 positional argument, got %d and %d keyword arguments", len(args), len(kwargs))
+		}
+		return convert(v, args[0], "argument 1")
+	}
+	fields := fieldsOf(v.Type())
+	if len(args) > len(fields) {
+		return Errorf(Invalid, "takes at most %d arguments, got %d", len(fields), len(args))
+	}
+	given := make(map[string]bool, len(fields))
+	for i, a := range args {
+		given[fields[i].name] = true
+		if err := convert(v.Field(fields[i].index), a, "argument "+fields[i].name); err != nil {
+			return err
+		}
+	}
+	for _, k := range sortedKeys(kwargs) {
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == k })
+		switch {
+		case i < 0:
+			return Errorf(Invalid, "got an unexpected keyword argument %q", k)
+		case given[k]:
+			return Errorf(Invalid, "got more than one value for argument %q", k)
+		}
+		given[k] = true
+		if err := convert(v.Field(fields[i].index), kwargs[k], "argument "+k); err != nil {
+			return err
+		}
+	}
+	for _, f := range fields {
+		if !given[f.name] && !f.optional {
+			return Errorf(Invalid, "argument %q is missing", f.name)
+		}
+	}
+	return nil
+}
+
+// convert goes through JSON, so that a field takes just what its type decodes.
+func convert(dst reflect.Value, v any, what string) error {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return Errorf(Invalid, "%s: %v", what, err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(dst.Addr().Interface()); err != nil {
+		return Errorf(Invalid, "%s: %s does not fit %s", what, trimUTF8(string(data), 60), dst.Type())
+	}
+	return nil
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
