@@ -72,6 +72,8 @@ type Attempt struct {
 	Worker     int64         `json:"worker"`
 	Claim      int64         `json:"claim"`
 	Failure    *Failure      `json:"failure,omitempty"`
+
+	Local map[string]json.RawMessage `json:"-"` // the attempt's values, kept where a clean-up step may want them
 }
 
 // PhaseResult is how one phase of an attempt ended.

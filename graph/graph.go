@@ -41,15 +41,13 @@ func New(ids []string, deps func(i int) []string) (*Graph, error) {
 }
 
 // link fills g.down from the dependency lists, leaves faulty entries out and
-// returns them. A node whose id is taken gets no dependencies.
+// returns them. A node whose id is taken is not a dependency of any.
 func (g *Graph) link(deps func(i int) []string) Problems {
 	var problems Problems
 	l := linker{g: g, unknown: map[string]int{}, seen: make([]mark, len(g.ids))}
 	g.down.start = make([]int, 1, len(g.ids)+1)
 	for i, id := range g.ids {
-		first := g.index[id]
-		taken := first != int32(i)
-		if taken {
+		if first := g.index[id]; first != int32(i) {
 			problems = append(problems, Problem{
 				Kind: DuplicateID, Index: i, Node: id, DepIndex: -1, First: int(first),
 			})
@@ -61,7 +59,7 @@ func (g *Graph) link(deps func(i int) []string) Problems {
 		for k, dep := range list {
 			if d, p := l.resolve(i, k, dep); p.Kind != 0 {
 				problems = append(problems, p)
-			} else if !taken {
+			} else {
 				g.down.to = append(g.down.to, d)
 			}
 		}

@@ -187,6 +187,8 @@ func TestProblems(t *testing.T) {
 			dependency cycle: "b" → "c" → "a" → "b" at 1/0 first -1`},
 		{"shortest of a part", "a: b c\n b: c\n c: d\n d: a", `
 			dependency cycle: "a" → "c" → "d" → "a" at 0/1 first -1`},
+		{"shortest, not last", "a: b c\n b: d\n c: e\n d: a\n e: f\n f: a", `
+			dependency cycle: "a" → "b" → "d" → "a" at 0/0 first -1`},
 		{"one for each part", "p: q r\n r: s\n q: p\n s: r t\n t:", `
 			dependency cycle: "p" → "q" → "p" at 0/0 first -1
 			dependency cycle: "r" → "s" → "r" at 1/0 first -1`},

@@ -29,12 +29,16 @@ func drawAcyclic(t *rapid.T) source {
 	return s
 }
 
-// drawAny draws a source with any faults.
+// drawAny draws a source with any faults, or only with cycles and such.
 func drawAny(t *rapid.T) source {
-	id := rapid.StringMatching(`[a-f]`)
+	id := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f", "g"})
+	distinct := rapid.Bool().Draw(t, "distinct")
 	s := make(source, rapid.IntRange(0, 7).Draw(t, "nodes"))
 	for i := range s {
-		s[i].id = id.Draw(t, "id")
+		s[i].id = string(rune('a' + i))
+		if !distinct {
+			s[i].id = id.Draw(t, "id")
+		}
 		s[i].deps = rapid.SliceOfN(id, 0, 3).Draw(t, "deps")
 	}
 	return s

@@ -184,6 +184,11 @@ func TestMovieNoAct(t *testing.T) {
 	equal(t, "phases", res.Phases, 1)
 }
 
+func TestNoActSucceeds(t *testing.T) {
+	res := execute(t, Input{Nodes: []Node{{ID: "a"}}, NoAct: true})
+	equal(t, "success", res.Success, true)
+}
+
 func TestMovieSucceeds(t *testing.T) {
 	res := execute(t, Movie(MovieOptions{Batteries: true, Couch: true}))
 	equal(t, "success", res.Success, true)

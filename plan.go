@@ -1,0 +1,515 @@
+package jobcontrol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// Request asks for a Plan or a Run.
+type Request struct {
+	Verb       Verb
+	Jobs       []string         // the targets; build takes one
+	Args       []any            // nil: the job's own; the positional arguments of the targets
+	Kwargs     map[string]any   // build: of the target; run: of every job that has such an argument
+	Tries      int              // for jobs that set none; 0: run 3, build 1
+	RetryDelay *time.Duration   // for jobs that set none; nil: 1 s
+	Deps       string           // build: which dependencies are built first: "" or none, missing, outdated, all
+	Dependants bool             // build: rebuild afterwards everything that depends on the target
+	Pins       map[string]int64 // build: dependency's job id → the build to use
+	Confirm    bool             // protected jobs may be built
+	NoCleanup  bool             // leave the clean-up steps to `runs cleanup`
+	Project    string
+	By         string
+	File       string
+	AgainOf    int64  // the build that is built again
+	Why        string // why the targets are built; a default says what was typed
+}
+
+// Action is what a Run would do with a job.
+type Action string
+
+// The actions of a Plan.
+const (
+	ActionNone    Action = "none"    // nothing to do: the check passes
+	ActionRun     Action = "run"     // it would be executed
+	ActionSkip    Action = "skip"    // its check says that there is nothing to do
+	ActionUnknown Action = "unknown" // it depends on something that is not done yet
+	ActionRefused Action = "refused" // it may not be built: protected, or a dependency is missing
+)
+
+// PlanItem is what would happen to one job, and why.
+type PlanItem struct {
+	Job    *Job
+	Action Action
+	Why    string
+	New    NewBuild // what a Run would store
+
+	Checked bool     // the check was executed
+	Failure *Failure // why the check failed
+}
+
+// Plan is what a Run would do, in its order, without doing it.
+type Plan struct {
+	Request Request
+	Items   []PlanItem
+}
+
+// Refused returns the items that are refused.
+func (p *Plan) Refused() []PlanItem {
+	var out []PlanItem
+	for _, it := range p.Items {
+		if it.Action == ActionRefused {
+			out = append(out, it)
+		}
+	}
+	return out
+}
+
+// Refusal is the conflict that a Run of this plan would end in, or nil.
+func (p *Plan) Refusal() error {
+	refused := p.Refused()
+	if len(refused) == 0 {
+		return nil
+	}
+	e := &Error{Code: Conflict}
+	for i, it := range refused {
+		if i == 10 {
+			e.Message += fmt.Sprintf("; and %d more", len(refused)-i)
+			break
+		}
+		if i > 0 {
+			e.Message += "; "
+		}
+		e.Message += fmt.Sprintf("job %q: %s", it.Job.ID, it.Why)
+	}
+	switch {
+	case strings.Contains(refused[0].Why, "protected"):
+		e.Hint = "confirm with --yes"
+	default:
+		e.Hint = "build the dependencies first, or at once with --deps missing"
+	}
+	return e
+}
+
+// Planner makes Plans from jobs, the store and the graph.
+type Planner struct {
+	Jobs     *Jobs
+	Builds   Builds
+	Registry *Registry // may be nil
+}
+
+// Select makes a Plan without executing any check: which jobs become members,
+// in which order, with which arguments and pins, and what is refused.
+func (p *Planner) Select(ctx context.Context, r Request) (*Plan, error) {
+	targets, err := p.targets(r)
+	if err != nil {
+		return nil, err
+	}
+	heads, err := p.Builds.Heads(ctx, r.Project, nil)
+	if err != nil {
+		return nil, err
+	}
+	members, why, err := p.members(r, targets, heads)
+	if err != nil {
+		return nil, err
+	}
+	plan := &Plan{Request: r, Items: make([]PlanItem, len(members))}
+	g := p.Jobs.Graph()
+	place := make(map[int32]int, len(members))
+	for n, i := range members {
+		place[i] = n
+		j := p.Jobs.All()[i]
+		it := PlanItem{Job: j, Action: ActionRun, Why: why[i]}
+		if it.New, err = p.newBuild(j, r, slices.Contains(targets, i), it.Why); err != nil {
+			return nil, err
+		}
+		for k, d := range g.Dependencies(i) {
+			if m, ok := place[d]; ok {
+				it.New.Members = append(it.New.Members, m)
+				continue
+			}
+			dep := j.Dependencies[k]
+			pin, err := p.pin(ctx, r, j, dep, heads)
+			if err != nil {
+				return nil, err
+			}
+			if pin == 0 {
+				it.Action = ActionRefused
+				it.Why = fmt.Sprintf("its dependency %q has no successful build", dep)
+				continue
+			}
+			if it.New.Build.Pins == nil {
+				it.New.Build.Pins = map[string]int64{}
+			}
+			it.New.Build.Pins[dep] = pin
+		}
+		if j.Protected && !r.Confirm {
+			it.Action = ActionRefused
+			it.Why = "it is protected and wants a confirmation"
+		}
+		plan.Items[n] = it
+	}
+	if len(r.Kwargs) > 0 && r.Verb == VerbRun {
+		if err := p.checkKwargs(r, members); err != nil {
+			return nil, err
+		}
+	}
+	return plan, nil
+}
+
+func (p *Planner) targets(r Request) ([]int32, error) {
+	if len(r.Jobs) == 0 {
+		return nil, &Error{Code: Invalid, Message: "no job is named", Hint: "`jobcontrol jobs` lists the jobs of the file"}
+	}
+	if r.Verb == VerbBuild && len(r.Jobs) != 1 {
+		return nil, &Error{Code: Invalid, Message: "build takes one job", Hint: "`jobcontrol run` takes several"}
+	}
+	if !slices.Contains([]string{"", "none", "missing", "outdated", "all"}, r.Deps) {
+		return nil, &Error{Code: Invalid, Message: fmt.Sprintf("--deps %q is not known", r.Deps), Hint: "use none, missing, outdated or all"}
+	}
+	var out []int32
+	for _, id := range r.Jobs {
+		if _, err := p.Jobs.Job(id); err != nil {
+			return nil, err
+		}
+		i, _ := p.Jobs.Graph().Index(id)
+		if !slices.Contains(out, i) {
+			out = append(out, i)
+		}
+	}
+	return out, nil
+}
+
+// members returns the jobs that become builds, in the Run's order, and why each is one.
+func (p *Planner) members(r Request, targets []int32, heads map[string]Head) ([]int32, map[int32]string, error) {
+	g := p.Jobs.Graph()
+	order := g.PostOrder(targets...)
+	why := make(map[int32]string, len(order))
+	asked := r.Why
+	if asked == "" {
+		asked = "asked for"
+	}
+	if r.Verb == VerbRun {
+		for dep := range r.Pins {
+			return nil, nil, &Error{
+				Code: Invalid, Message: fmt.Sprintf("--pin %s: run executes the whole graph below its targets", dep),
+				Hint: "use `jobcontrol build --pin`",
+			}
+		}
+		for _, i := range order {
+			why[i] = "needed by " + strings.Join(r.Jobs, ", ")
+		}
+		for _, i := range targets {
+			why[i] = asked
+		}
+		return order, why, nil
+	}
+	target := targets[0]
+	statuses := Statuses(p.Jobs, heads)
+	p.needed(r, order, target, statuses, why)
+	why[target] = asked
+	if r.Dependants {
+		for _, i := range g.DependantsOf(target) {
+			why[i] = "depends on " + g.ID(target)
+		}
+		// The dependencies of the dependants follow the same rule.
+		for _, i := range g.DependantsOf(target) {
+			p.needed(r, g.PostOrder(i), i, statuses, why)
+		}
+	}
+	var members []int32
+	for _, i := range g.PostOrder(p.all(why)...) {
+		if _, ok := why[i]; ok {
+			members = append(members, i)
+		}
+	}
+	return members, why, nil
+}
+
+// all returns the keys of why in node order.
+func (p *Planner) all(why map[int32]string) []int32 {
+	out := make([]int32, 0, len(why))
+	for i := range why {
+		out = append(out, i)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// needed adds to why those jobs of order, the dependencies of target, that
+// --deps asks to build. Missing: without a successful build, and below those;
+// outdated: also those that are outdated or have such a dependency.
+func (p *Planner) needed(r Request, order []int32, target int32, statuses []JobStatus, why map[int32]string) {
+	g := p.Jobs.Graph()
+	switch r.Deps {
+	case "all":
+		for _, i := range order {
+			if _, ok := why[i]; !ok {
+				why[i] = "--deps all"
+			}
+		}
+	case "missing":
+		stack := []int32{target}
+		seen := map[int32]bool{}
+		for len(stack) > 0 {
+			i := stack[len(stack)-1]
+			stack = stack[:len(stack)-1]
+			for _, d := range g.Dependencies(i) {
+				if _, pinned := r.Pins[g.ID(d)]; seen[d] || pinned || statuses[d].Good != 0 {
+					continue
+				}
+				seen[d] = true
+				if _, ok := why[d]; !ok {
+					why[d] = "it has no successful build"
+				}
+				stack = append(stack, d)
+			}
+		}
+	case "outdated":
+		need := map[int32]string{}
+		for _, i := range order {
+			s := statuses[i]
+			switch {
+			case s.Good == 0:
+				need[i] = "it has no successful build"
+			case s.Status == StatusOutdated:
+				need[i] = "outdated: " + s.OutdatedBecause[0]
+			default:
+				for _, d := range g.Dependencies(i) {
+					if _, ok := need[d]; ok {
+						need[i] = "its dependency " + g.ID(d) + " is built"
+						break
+					}
+				}
+			}
+		}
+		for i, w := range need {
+			if _, pinned := r.Pins[g.ID(i)]; i == target || pinned {
+				continue
+			}
+			if _, ok := why[i]; !ok {
+				why[i] = w
+			}
+		}
+	}
+}
+
+// pin returns the build of a dependency that is no member; 0: it has none.
+func (p *Planner) pin(ctx context.Context, r Request, j *Job, dep string, heads map[string]Head) (int64, error) {
+	id, ok := r.Pins[dep]
+	if !ok {
+		id, ok = j.PinnedBuilds[dep]
+	}
+	if !ok {
+		return heads[dep].Good, nil
+	}
+	b, err := p.Builds.Build(ctx, id)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return 0, Errorf(Conflict, "job %q: the pinned build #%d of %q does not exist", j.ID, id, dep)
+	case err != nil:
+		return 0, err
+	case b.Job != dep:
+		return 0, Errorf(Conflict, "job %q: the pinned build #%d is one of %q, not of %q", j.ID, id, b.Job, dep)
+	case b.State != Successful:
+		return 0, Errorf(Conflict, "job %q: the pinned build #%d of %q is %s, not successful", j.ID, id, dep, b.State)
+	}
+	return id, nil
+}
+
+// newBuild freezes a job for a build, with the request's arguments and defaults.
+func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild, error) {
+	body, hash, err := j.Definition()
+	if err != nil {
+		return NewBuild{}, err
+	}
+	b := Build{Project: r.Project, Job: j.ID, Definition: hash, Why: why, RetryDelay: time.Second}
+	b.Tries = max(j.Tries, 0)
+	if b.Tries == 0 {
+		if b.Tries = r.Tries; b.Tries == 0 {
+			b.Tries = 1
+			if r.Verb == VerbRun {
+				b.Tries = 3
+			}
+		}
+	}
+	if j.RetryDelay != nil {
+		b.RetryDelay = *j.RetryDelay
+	} else if r.RetryDelay != nil {
+		b.RetryDelay = *r.RetryDelay
+	}
+	if target {
+		b.AgainOf = r.AgainOf
+		if r.Args != nil {
+			if b.Args, err = EncodeArguments(r.Args); err != nil {
+				return NewBuild{}, err
+			}
+		}
+	}
+	if kwargs := p.kwargsOf(j, r, target); kwargs != nil {
+		if b.Kwargs, err = EncodeArguments(kwargs); err != nil {
+			return NewBuild{}, err
+		}
+	}
+	return NewBuild{Build: b, Definition: body, Hash: hash}, nil
+}
+
+// kwargsOf returns the job's keyword arguments with the request's, or nil where
+// none of these concerns it.
+func (p *Planner) kwargsOf(j *Job, r Request, target bool) map[string]any {
+	var out map[string]any
+	for k, v := range r.Kwargs {
+		if r.Verb == VerbBuild && !target || r.Verb == VerbRun && !p.takes(j, k) {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]any, len(j.Kwargs)+1)
+			for k, v := range j.Kwargs {
+				out[k] = v
+			}
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// takes tells whether a job names a keyword argument, or one of its functions has such a parameter.
+func (p *Planner) takes(j *Job, name string) bool {
+	if _, ok := j.Kwargs[name]; ok {
+		return true
+	}
+	for _, t := range []*Task{j.Check, j.Run, j.Cleanup} {
+		if t == nil || t.Function == "" {
+			continue
+		}
+		f, ok := p.Registry.Lookup(t.Function)
+		if ok && slices.ContainsFunc(f.Parameters, func(q Parameter) bool { return q.Name == name }) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Planner) checkKwargs(r Request, members []int32) error {
+	names := make([]string, 0, len(r.Kwargs))
+	for k := range r.Kwargs {
+		names = append(names, k)
+	}
+	sort.Strings(names)
+	for _, k := range names {
+		if !slices.ContainsFunc(members, func(i int32) bool { return p.takes(p.Jobs.All()[i], k) }) {
+			return &Error{
+				Code: Invalid, Message: fmt.Sprintf("--kwarg %s: no job of this run has such an argument", k),
+				Hint: "name it in the kwargs of the jobs that use it",
+			}
+		}
+	}
+	return nil
+}
+
+// Checker executes the check of a job that is not being built, with these
+// arguments, in which no placeholder is left.
+type Checker func(ctx context.Context, j *Job, args []any, kwargs map[string]any) (value any, err error)
+
+// Plan makes a Plan and executes the checks: those of jobs whose dependencies
+// are all done already (DoJobber's no_act). Nothing is stored, nothing is run.
+func (p *Planner) Plan(ctx context.Context, r Request, check Checker) (*Plan, error) {
+	plan, err := p.Select(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	done := make([]bool, len(plan.Items))
+	values := make([]any, len(plan.Items))
+	heads, err := p.Builds.Heads(ctx, r.Project, nil)
+	if err != nil {
+		return nil, err
+	}
+	for n := range plan.Items {
+		it := &plan.Items[n]
+		if it.Action == ActionRefused {
+			continue
+		}
+		if why := waitsFor(plan, it, done); why != "" {
+			it.Action, it.Why = ActionUnknown, why
+			continue
+		}
+		switch it.Job.Kind() {
+		case KindGroup:
+			it.Action, it.Why, done[n] = ActionNone, "all of its dependencies are done", true
+			if len(it.Job.Dependencies) == 0 {
+				it.Why = "there is nothing to do"
+			}
+		case KindRunOnly:
+			it.Why = "it has no check; " + it.Why
+		default:
+			values[n], done[n] = p.checkItem(ctx, plan, it, heads, values, check)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, &Error{Code: Interrupted, Message: "interrupted", Cause: context.Cause(ctx)}
+		}
+	}
+	return plan, nil
+}
+
+// waitsFor names the first member dependency that is not done, or returns "".
+func waitsFor(plan *Plan, it *PlanItem, done []bool) string {
+	for _, m := range it.New.Members {
+		if !done[m] {
+			return fmt.Sprintf("its dependency %s is not done yet", plan.Items[m].Job.ID)
+		}
+	}
+	return ""
+}
+
+// checkItem executes an item's check and sets what follows from it.
+func (p *Planner) checkItem(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any, check Checker) (any, bool) {
+	args, kwargs, err := p.planArguments(ctx, plan, it, heads, values)
+	if err != nil {
+		it.Action, it.Why = ActionUnknown, err.Error()
+		return nil, false
+	}
+	value, err := check(ctx, it.Job, args, kwargs)
+	it.Checked = true
+	if err == nil {
+		it.Action, it.Why = ActionNone, "its check passes"
+		return value, true
+	}
+	it.Failure = FailureOf(err, PhaseCheck)
+	if it.Failure.Kind == FailSkip {
+		it.Action, it.Why = ActionSkip, "its check asks to skip it: "+it.Failure.Message
+		return nil, true
+	}
+	it.Why = "its check fails: " + it.Failure.Message
+	if it.Job.Kind() == KindAssertion {
+		it.Why += " (and there is nothing to run)"
+	}
+	return nil, false
+}
+
+// planArguments resolves an item's arguments: the value of a member's check
+// that passed, else the result that its job or its pin has now.
+func (p *Planner) planArguments(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any) ([]any, map[string]any, error) {
+	return ResolveArguments(it.Job, &it.New.Build, PhaseCheck, func(rv Retval) (any, error) {
+		for _, m := range it.New.Members {
+			if plan.Items[m].Job.ID == rv.Job && values[m] != nil {
+				data, err := EncodeResult(values[m])
+				if err != nil {
+					return nil, err
+				}
+				return DecodeJSON(data)
+			}
+		}
+		id := it.New.Build.Pins[rv.Job]
+		if id == 0 {
+			id = heads[rv.Job].Good
+		}
+		return ResultOf(ctx, p.Builds, rv.Job, id)
+	}, func(s Secret) (any, error) {
+		return s, nil
+	})
+}
