@@ -143,13 +143,17 @@ type Shared struct {
 	run   int64
 }
 
-// NewShared returns the shared values of a Run, written under a claim.
+// NewShared returns the shared values of a Run, written under a claim. A nil
+// store has no values and refuses to set one: nothing is being built.
 func NewShared(store SharedValues, run int64, c Claim) *Shared {
 	return &Shared{store: store, claim: c, run: run}
 }
 
 // Load decodes the value under key into v and returns its version; 0: there is none.
 func (s *Shared) Load(ctx context.Context, key string, v any) (version int64, err error) {
+	if s.store == nil {
+		return 0, nil
+	}
 	data, version, err := s.store.SharedGet(ctx, s.run, key)
 	if err != nil || version == 0 {
 		return version, err
@@ -166,6 +170,9 @@ func (s *Shared) Set(ctx context.Context, key string, v any) error {
 // CompareAndSet stores v under key if the version is still the given one (0:
 // there is none) and returns the new version; else a conflict.
 func (s *Shared) CompareAndSet(ctx context.Context, key string, v any, version int64) (int64, error) {
+	if s.store == nil {
+		return 0, Errorf(Conflict, "shared value %q: nothing is being built", key)
+	}
 	data, err := json.Marshal(v)
 	if err != nil {
 		return 0, Errorf(Invalid, "shared value %q: %v", key, err)
@@ -177,7 +184,12 @@ func (s *Shared) CompareAndSet(ctx context.Context, key string, v any, version i
 }
 
 // Keys returns the keys in order.
-func (s *Shared) Keys(ctx context.Context) ([]string, error) { return s.store.SharedKeys(ctx, s.run) }
+func (s *Shared) Keys(ctx context.Context) ([]string, error) {
+	if s.store == nil {
+		return nil, nil
+	}
+	return s.store.SharedKeys(ctx, s.run)
+}
 
 // Call is one task to execute, as the engine hands it to an [Executor].
 type Call struct {

@@ -45,6 +45,10 @@ type Job struct {
 	Stdin     string         `json:"stdin,omitempty"`  // for commands: "" (empty input) or "json" (args and kwargs as one object)
 	ResultOut string         `json:"result,omitempty"` // for commands: "" (only what it tells), "stdout", "json" or "lines"
 
+	// LeaveRunning lets processes outlive the command that started them: it
+	// starts a daemon. Else whatever a command leaves behind is ended.
+	LeaveRunning bool `json:"leave_running,omitempty"`
+
 	Dependencies []string         `json:"dependencies,omitempty"`  // job ids, in order
 	PinnedBuilds map[string]int64 `json:"pinned_builds,omitempty"` // dependency's job id → the build to use
 

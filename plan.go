@@ -118,6 +118,9 @@ func (p *Planner) Select(ctx context.Context, r Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.checkFunctions(members); err != nil {
+		return nil, err
+	}
 	plan := &Plan{Request: r, Items: make([]PlanItem, len(members))}
 	g := p.Jobs.Graph()
 	place := make(map[int32]int, len(members))
@@ -395,6 +398,38 @@ func (p *Planner) takes(j *Job, name string) bool {
 	return false
 }
 
+// checkFunctions returns an error that names the functions that this program does not have.
+func (p *Planner) checkFunctions(members []int32) error {
+	var unknown []string
+	job := ""
+	for _, i := range members {
+		j := p.Jobs.All()[i]
+		for _, t := range []*Task{j.Check, j.Run, j.Cleanup} {
+			if t == nil || t.Function == "" || slices.Contains(unknown, t.Function) {
+				continue
+			}
+			if _, ok := p.Registry.Lookup(t.Function); !ok {
+				unknown = append(unknown, t.Function)
+				if job == "" {
+					job = j.ID
+				}
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	e := Errorf(Invalid, "job %q: this program has no function %q", job, unknown[0])
+	if len(unknown) > 1 {
+		e.Message += fmt.Sprintf(" (and %d more that jobs name)", len(unknown)-1)
+	}
+	e.Hint = "use the program that registers it; `tasks` lists the functions of this one"
+	if near := Nearest(unknown[0], p.Registry.Names()); near != "" {
+		e.Hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	return e
+}
+
 func (p *Planner) checkKwargs(r Request, members []int32) error {
 	names := make([]string, 0, len(r.Kwargs))
 	for k := range r.Kwargs {
@@ -508,7 +543,7 @@ func (p *Planner) planArguments(ctx context.Context, plan *Plan, it *PlanItem, h
 		if id == 0 {
 			id = heads[rv.Job].Good
 		}
-		return ResultOf(ctx, p.Builds, rv.Job, id)
+		return ResultOf(ctx, p.Builds.Build, rv.Job, id)
 	}, func(s Secret) (any, error) {
 		return s, nil
 	})

@@ -8,12 +8,12 @@ import (
 // ResultOf returns the decoded result of a build of a job, following builds
 // whose result is that of an earlier one; id 0, or a missing build, is an error
 // that names the job.
-func ResultOf(ctx context.Context, builds Builds, job string, id int64) (any, error) {
+func ResultOf(ctx context.Context, build func(ctx context.Context, id int64) (*Build, error), job string, id int64) (any, error) {
 	for range 100 {
 		if id == 0 {
 			return nil, UserError("job %q has no successful build whose result could be used", job)
 		}
-		b, err := builds.Build(ctx, id)
+		b, err := build(ctx, id)
 		if errors.Is(err, ErrNotFound) {
 			return nil, UserError("build #%d of job %q, whose result is to be used, does not exist any more", id, job)
 		}

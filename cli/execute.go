@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// A foreground is what executes a Run: Execute, Resume or Cleanup of a client.
+type foreground func(ctx context.Context, c jobcontrol.Client, watch jobcontrol.Watch) (*jobcontrol.Run, error)
+
+// inForeground executes a Run in the foreground, shows it and says by its error
+// how it ended.
+func inForeground(ctx context.Context, e *environment, o executeOptions, n need, do foreground) error {
+	s, err := e.open(ctx, n, o.parallel)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs)}
+	e.working.Store(true)
+	run, err := do(ctx, s.client, w.event)
+	e.working.Store(false)
+	if run == nil {
+		return err
+	}
+	if shown := e.showRun(context.WithoutCancel(ctx), s.client, run); shown != nil && err == nil {
+		err = shown
+	}
+	switch {
+	case err != nil && jobcontrol.CodeOf(err) == jobcontrol.Interrupted:
+		return reported{jobcontrol.Interrupted}
+	case err != nil:
+		return err
+	case run.State != jobcontrol.RunSuccessful:
+		return reported{jobcontrol.BuildFailed}
+	}
+	return nil
+}
+
+// nameWidth is the width for the job ids of a set, within reason.
+func nameWidth(jobs *jobcontrol.Jobs) int {
+	const most = 36
+	n := 8
+	for _, j := range jobs.All() {
+		if n = max(n, width(j.ID)); n >= most {
+			return most
+		}
+	}
+	return n
+}
+
+// showRun shows what became of a Run: the document, or its last lines.
+func (e *environment) showRun(ctx context.Context, c jobcontrol.Client, run *jobcontrol.Run) error {
+	builds, err := buildsOf(ctx, c, run, !e.json())
+	if err != nil {
+		return err
+	}
+	if e.json() {
+		return e.document(newRunJSON(run, builds))
+	}
+	e.print(summary(e.streams, run, builds))
+	return nil
+}
+
+// buildsOf returns the builds of a Run in its order; brief: without results.
+func buildsOf(ctx context.Context, c jobcontrol.Client, run *jobcontrol.Run, brief bool) ([]jobcontrol.Build, error) {
+	return c.Builds(ctx, jobcontrol.BuildFilter{Project: run.Project, Run: run.ID, Asc: true, Limit: -1, Brief: brief})
+}
+
+// reported is an error that the user was told already; it only sets the exit status.
+type reported struct{ code jobcontrol.Code }
+
+// Error names the code.
+func (r reported) Error() string { return string(r.code) }

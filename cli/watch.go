@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// watcher shows what happens in a Run while it is executed: DoJobber's lines on
+// standard error, a line per final build on standard output.
+type watcher struct {
+	*streams
+	executeOptions
+	names int // the width of the column of job ids
+}
+
+// event takes one event; see [jobcontrol.Watch].
+func (w *watcher) event(e jobcontrol.Event) {
+	switch e.Kind {
+	case jobcontrol.EventPhase:
+		if w.verbose || w.debug {
+			w.tell(phaseLine(e.Job.ID, e.Phase, e.Passed, e.Failure) + w.trace(e.Phase, e.Failure))
+		}
+	case jobcontrol.EventCleanup:
+		if w.debug {
+			w.tell(e.Job.ID + ".cleanup running\n")
+		}
+	case jobcontrol.EventCleaned:
+		// DoJobber tells a clean-up step that failed even when it is not verbose.
+		if w.debug || !e.Passed {
+			w.tell(phaseLine(e.Job.ID, jobcontrol.PhaseCleanup, e.Passed, e.Failure))
+		}
+	case jobcontrol.EventTrouble:
+		w.note("%s", visible(e.Message))
+	case jobcontrol.EventFinished:
+		if !w.json() {
+			w.print(w.finished(e.Build))
+		}
+	}
+}
+
+// phaseLine is DoJobber's line for the end of a phase.
+func phaseLine(job string, p jobcontrol.Phase, passed bool, f *jobcontrol.Failure) string {
+	switch {
+	case passed:
+		return fmt.Sprintf("%s.%s: pass\n", job, p)
+	case p == jobcontrol.PhaseRecheck || p == jobcontrol.PhaseCleanup:
+		return fmt.Sprintf("%s.%s: fail \"%s\"\n", job, p, visible(messageOf(f)))
+	}
+	return fmt.Sprintf("%s.%s: fail\n", job, p)
+}
+
+func messageOf(f *jobcontrol.Failure) string {
+	if f == nil {
+		return ""
+	}
+	return f.Message
+}
+
+// trace is what --debug adds to the line of a failed run or recheck.
+func (w *watcher) trace(p jobcontrol.Phase, f *jobcontrol.Failure) string {
+	if !w.debug || f == nil || p != jobcontrol.PhaseRun && p != jobcontrol.PhaseRecheck {
+		return ""
+	}
+	return errorWas(f)
+}
+
+// errorWas is a failure as DoJobber's debug output shows it.
+func errorWas(f *jobcontrol.Failure) string {
+	return "  Error was:\n" + indent("  ", visible(strings.TrimSpace(f.Traceback()+f.Message)))
+}
+
+// finished is the line of a build that is final, and, where it failed, why.
+func (w *watcher) finished(b *jobcontrol.Build) string {
+	state := stateCell(b.State)
+	took := ""
+	if !b.StartedAt.IsZero() && !b.FinishedAt.IsZero() {
+		took = elapsed(b.FinishedAt.Sub(b.StartedAt))
+	}
+	text := w.paint(state.colour, fmt.Sprintf("%-10s", state.text)) + "  " + line(b.Job) +
+		strings.Repeat(" ", max(0, w.names-width(b.Job))) + fmt.Sprintf("  %-6s %8s", fmt.Sprintf("#%d", b.ID), took)
+	text = strings.TrimRight(text+"  "+outcomeWord(b), " ") + "\n"
+	switch {
+	case b.State == jobcontrol.Failed && b.Failure != nil:
+		text += indent("    ", visible(b.Failure.Message))
+		text += fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
+	case b.State == jobcontrol.Skipped && b.Failure != nil && b.Failure.Message != "",
+		b.State == jobcontrol.Suspended && b.Failure != nil && b.Failure.Message != "":
+		text += indent("    ", visible(b.Failure.Message))
+	}
+	return text
+}
+
+// outcomeWord says what a build did.
+func outcomeWord(b *jobcontrol.Build) string {
+	switch {
+	case b.State == jobcontrol.Failed && b.Attempts > 1:
+		return plural(b.Attempts, "attempt")
+	case b.Changed == nil:
+		return ""
+	case *b.Changed:
+		return "changed"
+	}
+	return "unchanged"
+}
+
+// summary is the last line about a Run.
+func summary(s *streams, r *jobcontrol.Run, builds []jobcontrol.Build) string {
+	changed, done := 0, 0
+	for i := range builds {
+		switch b := &builds[i]; {
+		case b.State != jobcontrol.Successful:
+		case b.Changed != nil && *b.Changed:
+			changed++
+		default:
+			done++
+		}
+	}
+	parts := []string{
+		plural(len(builds), "job"), fmt.Sprintf("%d changed", changed), fmt.Sprintf("%d already done", done),
+		fmt.Sprintf("%d failed", r.Counts[jobcontrol.Failed]),
+	}
+	for _, state := range []jobcontrol.State{
+		jobcontrol.Skipped, jobcontrol.Blocked, jobcontrol.Cancelled, jobcontrol.Suspended, jobcontrol.Held,
+		jobcontrol.Running, jobcontrol.Queued, jobcontrol.Scheduled, jobcontrol.Waiting,
+	} {
+		if n := r.Counts[state]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, state))
+		}
+	}
+	if !r.FinishedAt.IsZero() {
+		parts = append(parts, elapsed(r.FinishedAt.Sub(r.CreatedAt)))
+	}
+	state := runStateCell(r.State)
+	text := fmt.Sprintf("run %d %s: %s\n", r.ID, s.paint(state.colour, state.text), strings.Join(parts, ", "))
+	if r.State == jobcontrol.RunSuccessful && changed == 0 {
+		text += "nothing had to be changed\n"
+	}
+	return text
+}

@@ -1,0 +1,315 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/redact"
+)
+
+// Engine executes attempts. It is safe for concurrent use.
+type Engine struct {
+	Executor jobcontrol.Executor
+	// Build returns a build whose result may be used as an argument.
+	Build func(ctx context.Context, id int64) (*jobcontrol.Build, error)
+	// Shared and Report may be nil where nothing is being built.
+	Shared jobcontrol.SharedValues
+	Report func(ctx context.Context, c jobcontrol.Claim, logs []jobcontrol.LogRecord, progress []jobcontrol.Progress) error
+	// MarkRan is called before the run phase of a job with a clean-up step.
+	MarkRan func(ctx context.Context, c jobcontrol.Claim, at time.Time) error
+	// Secret reads a secret; nil: there are none.
+	Secret func(ctx context.Context, name string) (string, error)
+	// Now is the store's clock; nil: the system's.
+	Now func() time.Time
+}
+
+// Input is one attempt to execute.
+type Input struct {
+	Build  *jobcontrol.Build // with its claim
+	Job    *jobcontrol.Job   // its frozen definition
+	Number int               // of the attempt, from 1
+	// Observe is told how each phase ended, in DoJobber's terms: a run-only job
+	// has a check that fails and a recheck that passes as its run did, a group a
+	// check that passes. May be nil.
+	Observe func(phase jobcontrol.Phase, passed bool, f *jobcontrol.Failure)
+}
+
+// attempt is the state of one attempt; one goroutine owns it.
+type attempt struct {
+	*Engine
+	Input
+	rec     *recorder
+	cancel  context.CancelCauseFunc
+	local   *jobcontrol.LocalValues
+	secrets map[string]string
+	red     *redact.Redactor
+	phases  []jobcontrol.PhaseResult
+	started time.Time
+	ran     bool
+}
+
+func (e *Engine) now() time.Time {
+	if e.Now != nil {
+		return jobcontrol.Micros(e.Now())
+	}
+	return jobcontrol.Micros(time.Now())
+}
+
+// Attempt executes one attempt and returns how it ended: its State is
+// successful, skipped, suspended, cancelled or failed. The error is a fault of
+// the store, or ErrLeaseLost: then the attempt was ended and nothing is known.
+func (e *Engine) Attempt(ctx context.Context, in Input) (jobcontrol.Ended, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	a := &attempt{Engine: e, Input: in, cancel: cancel, local: jobcontrol.NewLocal(nil), started: e.now()}
+	a.rec = newRecorder(a)
+	ended := jobcontrol.Ended{}
+	value, failure, err := a.execute(ctx)
+	logs, progress, rerr := a.rec.close()
+	if err == nil {
+		err = rerr
+	}
+	if err != nil {
+		return jobcontrol.Ended{}, err
+	}
+	ended.Logs, ended.Progress = logs, progress
+	ended.Changed = a.ran
+	if a.Job.Kind() == jobcontrol.KindGroup && failure == nil {
+		if ended.Changed, err = a.dependencyChanged(ctx); err != nil {
+			return jobcontrol.Ended{}, err
+		}
+	}
+	if failure == nil && value != nil {
+		ended.Result = a.redactJSON(value)
+	}
+	a.end(&ended, failure)
+	return ended, nil
+}
+
+// end fills in the attempt's row and the state that follows from its failure.
+func (a *attempt) end(ended *jobcontrol.Ended, f *jobcontrol.Failure) {
+	f = a.redactFailure(f)
+	ended.State = stateOf(f)
+	ended.Attempt = jobcontrol.Attempt{
+		Build: a.Input.Build.ID, Number: a.Number, Phases: a.phases, StartedAt: a.started, FinishedAt: a.now(),
+		Worker: a.Input.Build.Claim.Worker, Claim: a.Input.Build.Claim.Number, Failure: f,
+	}
+	if a.ran && a.Job.Cleanup != nil {
+		ended.Attempt.Local = a.local.All()
+	}
+}
+
+func stateOf(f *jobcontrol.Failure) jobcontrol.State {
+	if f == nil {
+		return jobcontrol.Successful
+	}
+	switch f.Kind {
+	case jobcontrol.FailSkip:
+		return jobcontrol.Skipped
+	case jobcontrol.FailSuspend:
+		return jobcontrol.Suspended
+	case jobcontrol.FailCancel:
+		return jobcontrol.Cancelled
+	}
+	return jobcontrol.Failed
+}
+
+// execute goes through the phases. A fault of the store is the third result.
+func (a *attempt) execute(ctx context.Context) (json.RawMessage, *jobcontrol.Failure, error) {
+	if err := a.readSecrets(ctx); err != nil {
+		return nil, jobcontrol.FailureOf(err, ""), nil
+	}
+	limited, stop := a.limit(ctx)
+	defer stop()
+	var value, ranValue json.RawMessage
+	var failure, ranFailure *jobcontrol.Failure
+	var err error
+	switch a.Job.Kind() {
+	case jobcontrol.KindGroup:
+		a.observe(jobcontrol.PhaseCheck, nil)
+		return nil, nil, nil
+	case jobcontrol.KindRunOnly:
+		a.observe(jobcontrol.PhaseCheck, runOnlyCheck)
+	default:
+		value, failure, err = a.phase(limited, jobcontrol.PhaseCheck)
+		if err != nil || failure == nil || failure.Kind.EndsAttempt() || a.Job.Run == nil || timedOut(limited) {
+			return value, failure, err
+		}
+	}
+	ranValue, ranFailure, err = a.phase(limited, jobcontrol.PhaseRun)
+	if err != nil || ranFailure != nil && ranFailure.Kind.EndsAttempt() {
+		return nil, ranFailure, err
+	}
+	if a.Job.Check == nil {
+		a.observe(jobcontrol.PhaseRecheck, ranFailure)
+		return ranValue, ranFailure, nil
+	}
+	if timedOut(limited) { // the recheck still follows, with limits of its own
+		var stop2 func()
+		limited, stop2 = a.limit(ctx)
+		defer stop2()
+	}
+	value, failure, err = a.phase(limited, jobcontrol.PhaseRecheck)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case failure == nil && value == nil:
+		return ranValue, nil, nil
+	case failure != nil && ranFailure != nil && !failure.Kind.EndsAttempt():
+		failure = both(failure, ranFailure)
+	}
+	return value, failure, nil
+}
+
+// runOnlyCheck is what DoJobber's run-only nodes say.
+var runOnlyCheck = &jobcontrol.Failure{
+	Kind: jobcontrol.FailError, Phase: jobcontrol.PhaseCheck,
+	Message: "Runonly node check intentionally fails first time.",
+}
+
+// both joins the failures of recheck and run: the recheck decides, but where the
+// run forbids another try that stands.
+func both(recheck, ran *jobcontrol.Failure) *jobcontrol.Failure {
+	f := *recheck
+	if !ran.Kind.Repeatable() || ran.Kind == jobcontrol.FailTimeout && f.Kind == jobcontrol.FailError {
+		f.Kind = ran.Kind
+	}
+	f.Causes = append([]string{"run: " + ran.Message}, f.Causes...)
+	if len(f.Frames) == 0 {
+		f.Frames = ran.Frames
+	}
+	if f.ExitCode == nil {
+		f.ExitCode, f.Signal = ran.ExitCode, ran.Signal
+	}
+	return &f
+}
+
+// phase executes one phase and records and tells how it ended.
+func (a *attempt) phase(ctx context.Context, p jobcontrol.Phase) (json.RawMessage, *jobcontrol.Failure, error) {
+	args, kwargs, env, err := a.arguments(ctx, p)
+	if err != nil {
+		var f *jobcontrol.Failure
+		if errors.As(err, &f) {
+			return nil, noTry(jobcontrol.FailureOf(err, p)), nil
+		}
+		return nil, nil, err
+	}
+	if p == jobcontrol.PhaseRun {
+		if a.Job.Cleanup != nil && a.MarkRan != nil {
+			if err := a.MarkRan(ctx, a.Input.Build.Claim, a.started); err != nil {
+				return nil, nil, err
+			}
+		}
+		a.ran = true
+	}
+	a.rec.setPhase(p)
+	begin := time.Now()
+	v, err := a.Executor.Execute(ctx, a.call(p, args, kwargs, env))
+	var value json.RawMessage
+	if err == nil {
+		value, err = jobcontrol.EncodeResult(v)
+	}
+	f := jobcontrol.FailureOf(err, p)
+	if f != nil && f.Kind == jobcontrol.FailLost {
+		if e := a.rec.failed(); e != nil {
+			return nil, nil, e
+		}
+	}
+	a.phases = append(a.phases, jobcontrol.PhaseResult{Phase: p, Passed: f == nil, Duration: time.Since(begin)})
+	if f != nil {
+		a.phases[len(a.phases)-1].Error = a.redactFailure(f).Message
+	}
+	a.observe(p, f)
+	return value, f, nil
+}
+
+// noTry makes a failure that came before any code was executed one that is not
+// tried again: nothing would be different.
+func noTry(f *jobcontrol.Failure) *jobcontrol.Failure {
+	if f.Kind == jobcontrol.FailError {
+		f.Kind = jobcontrol.FailUser
+	}
+	return f
+}
+
+func (a *attempt) observe(p jobcontrol.Phase, f *jobcontrol.Failure) {
+	if a.Observe != nil {
+		a.Observe(p, f == nil, a.redactFailure(f))
+	}
+}
+
+func (a *attempt) call(p jobcontrol.Phase, args []any, kwargs map[string]any, env map[string]string) *jobcontrol.Call {
+	b := a.Input.Build
+	x := &jobcontrol.Execution{
+		Run: b.Run, Build: b.ID, Job: a.Job, Attempt: a.Number, Phase: p, Fence: b.Claim.Number,
+		Args: args, Kwargs: kwargs, Local: a.local, Record: a.rec,
+		Shared: jobcontrol.NewShared(a.Shared, b.Run, b.Claim),
+	}
+	return &jobcontrol.Call{Execution: x, Task: a.Job.TaskOf(p), Env: env}
+}
+
+// arguments resolves the placeholders of a phase.
+func (a *attempt) arguments(ctx context.Context, p jobcontrol.Phase) ([]any, map[string]any, map[string]string, error) {
+	retval := func(rv jobcontrol.Retval) (any, error) {
+		return jobcontrol.ResultOf(ctx, a.Engine.Build, rv.Job, a.Input.Build.Pins[rv.Job])
+	}
+	secret := func(s jobcontrol.Secret) (any, error) { return a.secrets[s.Name], nil }
+	args, kwargs, err := jobcontrol.ResolveArguments(a.Job, a.Input.Build, p, retval, secret)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var env map[string]string
+	for k, v := range a.Job.Env {
+		if env == nil {
+			env = make(map[string]string, len(a.Job.Env))
+		}
+		switch v := v.(type) {
+		case jobcontrol.Secret:
+			env[k] = a.secrets[v.Name]
+		case jobcontrol.Retval:
+			r, err := retval(v)
+			if err == nil && v.Path != "" {
+				r, err = jobcontrol.Lookup(r, v.Path)
+			}
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			env[k] = text(r)
+		default:
+			env[k] = text(v)
+		}
+	}
+	return args, kwargs, env, nil
+}
+
+// text is a value as a command gets it: strings as they are, others as JSON.
+func text(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(data)
+}
+
+func (a *attempt) dependencyChanged(ctx context.Context) (bool, error) {
+	for _, id := range a.Input.Build.Pins {
+		if id == 0 {
+			continue
+		}
+		b, err := a.Engine.Build(ctx, id)
+		if err != nil && !errors.Is(err, jobcontrol.ErrNotFound) {
+			return false, err
+		}
+		if err == nil && b.Changed != nil && *b.Changed {
+			return true, nil
+		}
+	}
+	return false, nil
+}

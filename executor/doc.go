@@ -1,0 +1,2 @@
+// Package executor executes tasks: Go functions and commands.
+package executor

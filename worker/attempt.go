@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/engine"
+)
+
+// attempt executes one attempt of a build and stores how it ended. It runs in a
+// goroutine of its own and sends executed and then stored.
+func (f *foreground) attempt(m *member, number int) {
+	ctx := f.attempts
+	done := stored{m: m}
+	if m.build.Lost > 0 || m.job.OnLost == "fail" {
+		// A build that may kill its worker is found: its start is durable first.
+		done.err = f.c.cfg.Store.Start(context.WithoutCancel(ctx), []jobcontrol.Claim{m.build.Claim}, []time.Time{jobcontrol.Micros(m.started)})
+	}
+	if done.err == nil {
+		in := engine.Input{Build: m.build, Job: m.job, Number: number}
+		if f.watch != nil {
+			in.Observe = func(p jobcontrol.Phase, passed bool, fail *jobcontrol.Failure) {
+				f.events <- phaseEnded{m, p, passed, fail}
+			}
+		}
+		done.ended, done.err = f.eng.Attempt(ctx, in)
+	}
+	f.events <- executed{m}
+	if done.err == nil {
+		done.again, done.released, done.err = f.store(context.WithoutCancel(ctx), m, &done.ended)
+	}
+	f.events <- done
+}
+
+// store stores how an attempt ended: another try, or the build's end.
+func (f *foreground) store(ctx context.Context, m *member, e *jobcontrol.Ended) (again *jobcontrol.Build, r *jobcontrol.Released, err error) {
+	retry, at := engine.Next(m.build, m.job, e)
+	if retry && f.attempts.Err() != nil {
+		retry = false
+		e.State = jobcontrol.Cancelled
+	}
+	err = persist(ctx, func() error {
+		var err error
+		if retry {
+			e.ReadyAt = jobcontrol.Micros(at)
+			again, err = f.c.cfg.Store.Retry(ctx, m.build.Claim, *e)
+			return err
+		}
+		r, err = f.c.cfg.Store.Finish(ctx, m.build.Claim, *e)
+		return err
+	})
+	return again, r, err
+}
+
+// persist repeats a write that failed for a reason that may pass: "the commit
+// failed" means unknown, and every write may be repeated.
+func persist(ctx context.Context, write func() error) error {
+	err := write()
+	for _, pause := range []time.Duration{50 * time.Millisecond, 200 * time.Millisecond, time.Second} {
+		if !errors.Is(err, jobcontrol.ErrUnavailable) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+		err = write()
+	}
+	return err
+}

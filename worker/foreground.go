@@ -1,0 +1,404 @@
+package worker
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/engine"
+)
+
+const (
+	// markAfter is how long an attempt is executed before it is marked as
+	// running in the store; a shorter one is written once, when it has ended.
+	markAfter = 25 * time.Millisecond
+	// maxUnstored bounds the ends of attempts that wait for the store.
+	maxUnstored = 4096
+)
+
+// foreground executes one Run. Its fields belong to the goroutine of execute,
+// but for what is sent over the channels.
+type foreground struct {
+	c      *Client
+	run    *jobcontrol.Run
+	lease  jobcontrol.Lease
+	eng    *engine.Engine
+	watch  jobcontrol.Watch
+	clock  clock
+	builds map[int64]*member
+
+	due       byOrder   // builds to start, smallest (phase, place) first
+	later     byTime    // builds whose time has not come
+	active    int       // attempts that occupy a slot
+	unstored  int       // attempts whose end is not stored yet
+	open      int       // builds that are not final, nor suspended
+	unmarked  []*member // attempts that are not marked as running yet
+	stopping  bool      // nothing new is started
+	fault     error     // of the store
+	events    chan any
+	attempts  context.Context // of the attempts; cancelled when they have to stop
+	cancelAll context.CancelCauseFunc
+}
+
+// member is a build of the Run with its definition. While an attempt is executed
+// its goroutine reads build; the loop changes it only between attempts.
+type member struct {
+	build   *jobcontrol.Build
+	job     *jobcontrol.Job
+	started time.Time // of the attempt that is being executed; zero: none is
+	marked  bool
+}
+
+// What attempts send to the loop.
+type (
+	executed struct{ m *member } // the task has ended, its end is being stored
+	stored   struct {            // its end is stored
+		m        *member
+		ended    jobcontrol.Ended
+		again    *jobcontrol.Build // it will be tried again
+		released *jobcontrol.Released
+		err      error
+	}
+	phaseEnded struct {
+		m      *member
+		phase  jobcontrol.Phase
+		passed bool
+		f      *jobcontrol.Failure
+	}
+	marksStored struct{ err error }
+	runLost     struct{ err error }          // the lease is lost, or the store is at fault
+	stopRequest struct{ why error }          // somebody asked to cancel
+	watched     struct{ e jobcontrol.Event } //
+)
+
+// clock converts between the store's clock and this process's monotonic one.
+type clock struct {
+	store time.Time
+	here  time.Time
+}
+
+func (c clock) now() time.Time { return c.store.Add(time.Since(c.here)) }
+
+// execute executes the Run's builds until all are final, then its clean-up steps.
+func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*jobcontrol.Run, error) {
+	f.events = make(chan any, 64)
+	f.attempts, f.cancelAll = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer f.cancelAll(nil)
+	if err := f.take(ctx, builds); err != nil {
+		return nil, err
+	}
+	f.tell(jobcontrol.Event{Kind: jobcontrol.EventRun})
+	stopKeeping := f.keepLease()
+	defer stopKeeping()
+	f.loop(ctx)
+	if f.fault != nil {
+		return nil, f.fault
+	}
+	if f.stopping {
+		if err := f.cancelRest(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if !f.run.NoCleanup {
+		if err := f.cleanup(ctx); err != nil {
+			return nil, err
+		}
+	}
+	run, err := f.c.cfg.Store.FinishRun(context.WithoutCancel(ctx), f.run.ID, f.lease)
+	if err != nil {
+		return nil, err
+	}
+	if f.stopping && ctx.Err() != nil {
+		return run, &jobcontrol.Error{Code: jobcontrol.Interrupted, Message: "interrupted"}
+	}
+	return run, nil
+}
+
+// take makes members of the Run's builds and puts them where their state says.
+func (f *foreground) take(ctx context.Context, builds []jobcontrol.Build) error {
+	f.builds = make(map[int64]*member, len(builds))
+	members := make([]member, len(builds))
+	for i := range builds {
+		b := &builds[i]
+		m := &members[i]
+		m.build = b
+		var err error
+		if m.job, err = f.c.definition(ctx, b); err != nil {
+			return err
+		}
+		f.builds[b.ID] = m
+		f.put(m)
+	}
+	heap.Init(&f.due)
+	heap.Init(&f.later)
+	return nil
+}
+
+// put counts a build and files it where its state says; the heaps are not kept.
+func (f *foreground) put(m *member) {
+	switch s := m.build.State; {
+	case s.Final() || s == jobcontrol.Suspended || s == jobcontrol.Held:
+	case s == jobcontrol.Queued || s == jobcontrol.Running:
+		f.open++
+		f.due = append(f.due, m)
+	case s == jobcontrol.Scheduled:
+		f.open++
+		f.later = append(f.later, m)
+	default:
+		f.open++
+	}
+}
+
+// loop starts what is due and takes in what has ended until nothing is left.
+func (f *foreground) loop(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	interrupted := ctx.Done()
+	for f.active > 0 || f.unstored > 0 || !f.stopping && f.open > 0 && f.progressPossible() {
+		f.start()
+		f.wakeIn(timer)
+		select {
+		case e := <-f.events:
+			f.handle(e)
+		case <-timer.C:
+			f.promote()
+			f.mark()
+		case <-interrupted:
+			interrupted = nil
+			f.stop(engine.Cancelled("interrupted"))
+		}
+	}
+}
+
+// progressPossible tells whether any build can still become due by itself: a
+// held or suspended dependency keeps its dependants waiting for a person.
+func (f *foreground) progressPossible() bool {
+	return len(f.due) > 0 || len(f.later) > 0 || f.active > 0 || f.unstored > 0
+}
+
+// stop ends the Run: nothing new is started, attempts are asked to stop.
+func (f *foreground) stop(cause error) {
+	f.stopping = true
+	f.cancelAll(cause)
+}
+
+// start starts attempts while there are slots and builds that are due.
+func (f *foreground) start() {
+	f.promote()
+	for !f.stopping && f.active < f.c.cfg.Parallel && f.unstored < maxUnstored && len(f.due) > 0 {
+		m := heap.Pop(&f.due).(*member)
+		m.started, m.marked = f.clock.now(), false
+		f.active++
+		f.unmarked = append(f.unmarked, m)
+		number := m.build.Attempts + 1
+		f.tell(jobcontrol.Event{Kind: jobcontrol.EventStarted, Build: m.build, Job: m.job, Attempt: number})
+		go f.attempt(m, number)
+	}
+}
+
+// promote moves builds whose time has come to those that are due.
+func (f *foreground) promote() {
+	now := f.clock.now()
+	for len(f.later) > 0 && !f.later[0].build.ReadyAt.After(now) {
+		heap.Push(&f.due, heap.Pop(&f.later))
+	}
+}
+
+// wakeIn sets the timer to the next build's time or the next mark, whichever is first.
+func (f *foreground) wakeIn(timer *time.Timer) {
+	wait := time.Hour
+	if len(f.later) > 0 && f.active < f.c.cfg.Parallel {
+		wait = f.later[0].build.ReadyAt.Sub(f.clock.now())
+	}
+	for len(f.unmarked) > 0 && (f.unmarked[0].started.IsZero() || f.unmarked[0].marked) {
+		f.unmarked = f.unmarked[1:]
+	}
+	if len(f.unmarked) > 0 {
+		wait = min(wait, markAfter-f.clock.now().Sub(f.unmarked[0].started))
+	}
+	timer.Reset(max(wait, 0))
+}
+
+// mark marks attempts that have been executed for a while as running.
+func (f *foreground) mark() {
+	now := f.clock.now()
+	var claims []jobcontrol.Claim
+	var at []time.Time
+	n := 0
+	for ; n < len(f.unmarked); n++ {
+		m := f.unmarked[n]
+		if m.started.IsZero() || m.marked {
+			continue
+		}
+		if now.Sub(m.started) < markAfter {
+			break
+		}
+		m.marked = true
+		claims = append(claims, m.build.Claim)
+		at = append(at, jobcontrol.Micros(m.started))
+	}
+	f.unmarked = f.unmarked[n:]
+	if len(claims) == 0 {
+		return
+	}
+	f.unstored++
+	go func() {
+		err := f.c.cfg.Store.Start(context.Background(), claims, at)
+		f.events <- marksStored{err}
+	}()
+}
+
+// handle takes in one event.
+func (f *foreground) handle(e any) {
+	switch e := e.(type) {
+	case phaseEnded:
+		f.tell(jobcontrol.Event{Kind: jobcontrol.EventPhase, Build: e.m.build, Job: e.m.job, Attempt: e.m.build.Attempts + 1, Phase: e.phase, Passed: e.passed, Failure: e.f})
+	case executed:
+		e.m.started = time.Time{}
+		f.unstored++
+		if f.c.cfg.Parallel > 1 {
+			f.active--
+		}
+	case stored:
+		f.unstored--
+		if f.c.cfg.Parallel == 1 {
+			f.active--
+		}
+		f.takeIn(e)
+	case marksStored:
+		f.unstored--
+		// A build that ended meanwhile refuses its mark: nothing is lost by that.
+		if e.err != nil && !errors.Is(e.err, jobcontrol.ErrConflict) && !errors.Is(e.err, jobcontrol.ErrLeaseLost) {
+			f.failed(e.err)
+		}
+	case runLost:
+		f.failed(e.err)
+	case stopRequest:
+		if !f.stopping {
+			f.tell(jobcontrol.Event{Kind: jobcontrol.EventTrouble, Message: e.why.Error()})
+			f.stop(e.why)
+		}
+	case watched:
+		f.tell(e.e)
+	}
+}
+
+// failed notes a fault of the store: the Run cannot go on.
+func (f *foreground) failed(err error) {
+	if f.fault == nil {
+		f.fault = err
+		f.stop(&jobcontrol.Failure{Kind: jobcontrol.FailLost, Message: "the store failed: " + err.Error()})
+	}
+}
+
+// takeIn takes in how an attempt ended and what that did to other builds.
+func (f *foreground) takeIn(e stored) {
+	if e.err != nil {
+		f.failed(fmt.Errorf("build %d of job %q: its end could not be stored: %w", e.m.build.ID, e.m.build.Job, e.err))
+		return
+	}
+	b := e.m.build
+	b.Attempts = e.ended.Attempt.Number
+	if b.StartedAt.IsZero() {
+		b.StartedAt = e.ended.Attempt.StartedAt
+	}
+	b.Failure = e.ended.Attempt.Failure
+	if k := e.ended.Attempt.Failure; e.again != nil || k == nil || k.Kind.UsesTry() {
+		if k == nil || k.Kind.UsesTry() {
+			b.TriesUsed++
+		}
+	}
+	if e.again != nil {
+		b.State, b.ReadyAt, b.Phase = e.again.State, e.again.ReadyAt, e.again.Phase
+		b.Asked = e.again.Asked
+		heap.Push(&f.later, e.m)
+		f.tell(jobcontrol.Event{Kind: jobcontrol.EventRetried, Build: b, Job: e.m.job, Attempt: b.Attempts, Failure: b.Failure})
+		return
+	}
+	f.open--
+	b.State, b.FinishedAt, b.Result = e.ended.State, e.ended.Attempt.FinishedAt, e.ended.Result
+	if b.State == jobcontrol.Successful {
+		changed := e.ended.Changed
+		b.Changed = &changed
+	}
+	f.c.remember(b)
+	f.tell(jobcontrol.Event{Kind: jobcontrol.EventFinished, Build: b, Job: e.m.job, Attempt: b.Attempts, Failure: b.Failure})
+	for _, r := range e.released.Ready {
+		m, ok := f.builds[r.ID]
+		if !ok || m.build.State != jobcontrol.Waiting {
+			continue
+		}
+		m.build.State, m.build.Phase, m.build.ReadyAt, m.build.Pins = r.State, r.Phase, r.ReadyAt, r.Pins
+		if r.State == jobcontrol.Scheduled {
+			heap.Push(&f.later, m)
+		} else {
+			heap.Push(&f.due, m)
+		}
+	}
+	for _, id := range e.released.Blocked {
+		if m, ok := f.builds[id]; ok && !m.build.State.Final() {
+			m.build.State = jobcontrol.Blocked
+			f.open--
+			f.tell(jobcontrol.Event{Kind: jobcontrol.EventFinished, Build: m.build, Job: m.job})
+		}
+	}
+}
+
+// tell tells the watcher, with a copy of the build.
+func (f *foreground) tell(e jobcontrol.Event) {
+	if f.watch == nil {
+		return
+	}
+	e.Run, e.Time = f.run, f.clock.now()
+	if e.Build != nil {
+		b := *e.Build
+		e.Build = &b
+	}
+	f.watch(e)
+}
+
+// byOrder is a heap of builds that are due.
+type byOrder []*member
+
+func (h byOrder) Len() int { return len(h) }
+func (h byOrder) Less(i, j int) bool {
+	a, b := h[i].build, h[j].build
+	if a.Phase != b.Phase {
+		return a.Phase < b.Phase
+	}
+	return a.Place < b.Place
+}
+func (h byOrder) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *byOrder) Push(x any)   { *h = append(*h, x.(*member)) }
+func (h *byOrder) Pop() any {
+	old := *h
+	m := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return m
+}
+
+// byTime is a heap of builds whose time has not come.
+type byTime []*member
+
+func (h byTime) Len() int { return len(h) }
+func (h byTime) Less(i, j int) bool {
+	a, b := h[i].build, h[j].build
+	if !a.ReadyAt.Equal(b.ReadyAt) {
+		return a.ReadyAt.Before(b.ReadyAt)
+	}
+	if a.Phase != b.Phase {
+		return a.Phase < b.Phase
+	}
+	return a.Place < b.Place
+}
+func (h byTime) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *byTime) Push(x any)   { *h = append(*h, x.(*member)) }
+func (h *byTime) Pop() any {
+	old := *h
+	m := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return m
+}
