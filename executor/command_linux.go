@@ -133,7 +133,7 @@ func (c *command) start(ctx context.Context, p *program) error {
 		Files: []uintptr{stdin.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
 	}
-	started := time.Now()
+	started, born := time.Now(), bootTicks()
 	pid, err := c.commands.spawner.start(p.path, p.argv, attr)
 	closeAll(theirs[:])
 	if err != nil {
@@ -144,7 +144,7 @@ func (c *command) start(ctx context.Context, p *program) error {
 	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
 		c.process.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
 	}
-	c.tree = c.commands.forest.plant(pid, c.token, started, ours)
+	c.tree = c.commands.forest.plant(pid, c.token, born, ours)
 	c.commands.guardian.watch(pid, c.token, hardLimit(ctx, c.call.Job, started))
 	c.listen(ctx, ours)
 	return nil

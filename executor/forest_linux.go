@@ -1,30 +1,320 @@
 package executor
 
 import (
+	"fmt"
 	"log/slog"
+	"os"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/jobcontrol/jobcontrol"
 )
 
-type forest struct{}
+const (
+	settleTime  = 100 * time.Millisecond // for what is about to end by itself, such as a tee
+	stubborn    = 500 * time.Millisecond // a killed process that lives so long is given up
+	fellLimit   = 5 * time.Second        // for a tree that grows as fast as it is cut
+	janitorTick = 5 * time.Second
+	zombieAge   = 2 * janitorTick // a zombie that nobody took by then is nobody's
+)
 
+// A forest is all trees of processes that the commands of one executor have
+// made. A process belongs to a tree if it is in its process group, has its token
+// in its initial environment, or descends from one that does. A child that we
+// inherited and that shows neither belongs to the tree whose pipes it holds
+// open, or that alone can have made it, since it is the only one old enough.
+type forest struct {
+	log       *slog.Logger
+	subreaper bool
+	self      int
+	group     int
+	session   int
+	census    *census
+
+	mu      sync.Mutex
+	trees   map[int]*tree     // standing, by the number of the main process
+	others  map[int]bool      // children of ours that belong to no command
+	zombies map[int]time.Time // children nobody has waited for yet, since when
+	janitor *time.Timer
+	closed  bool
+}
+
+// A tree is a command's main process and all that descends from it.
 type tree struct {
-	pid   int
-	token string
+	forest *forest
+	pid    int
+	token  string
+	born   uint64 // boot time in clock ticks, at or before its first process
+	pipes  [3]int // our ends, to know who holds the others
 }
 
-func newForest(subreaper bool, log *slog.Logger) (*forest, error) { return &forest{}, nil }
-
-func (f *forest) plant(pid int, token string, started time.Time, ours [3]int) *tree {
-	return &tree{pid: pid, token: token}
+func newForest(subreaper bool, log *slog.Logger) (*forest, error) {
+	f := &forest{
+		log: log, subreaper: subreaper, self: os.Getpid(), group: unix.Getpgrp(),
+		trees: map[int]*tree{}, others: map[int]bool{}, zombies: map[int]time.Time{},
+	}
+	f.session, _ = unix.Getsid(0) // fails for no process of ours
+	f.census = newCensus(f.self)
+	if subreaper {
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return nil, os.NewSyscallError("prctl", err)
+		}
+	}
+	return f, nil
 }
 
+// plant adds the tree of a process that was just started.
+func (f *forest) plant(pid int, token string, born uint64, pipes [3]int) *tree {
+	t := &tree{forest: f, pid: pid, token: token, born: born, pipes: pipes}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.trees[pid] = t
+	if f.subreaper && f.janitor == nil {
+		f.janitor = time.AfterFunc(janitorTick, f.sweep)
+	}
+	return t
+}
+
+// other tells of a child that belongs to no command, or that it has ended.
+func (f *forest) other(pid int, lives bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if lives {
+		f.others[pid] = true
+	} else {
+		delete(f.others, pid)
+	}
+}
+
+// known tells whether a process is the main process of a standing tree, or
+// belongs to no command.
+func (f *forest) known(pid int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.trees[pid] != nil || f.others[pid]
+}
+
+// awaitGroup waits until the process group of a tree, whose main process has
+// ended, is empty, at most until then.
+func (t *tree) awaitGroup(until time.Time) {
+	for t.groupLives() && time.Now().Before(until) {
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// groupLives tells whether the tree's process group has members. Those that we
+// inherited and that have ended are reaped on the way.
+func (t *tree) groupLives() bool {
+	if syscall.Kill(-t.pid, 0) == syscall.ESRCH {
+		return false
+	}
+	for {
+		pid, err := syscall.Wait4(-t.pid, nil, syscall.WNOHANG|unix.WALL, nil)
+		if err != nil || pid <= 0 {
+			break
+		}
+	}
+	return syscall.Kill(-t.pid, 0) != syscall.ESRCH
+}
+
+// fell ends what is left of a tree whose main process was reaped, and reports
+// it. In most cases there is nothing, and it takes some microseconds to know.
 func (f *forest) fell(t *tree, report func(jobcontrol.Level, string)) {
-	_ = syscall.Kill(-t.pid, syscall.SIGKILL)
+	defer func() {
+		f.mu.Lock()
+		delete(f.trees, t.pid)
+		f.mu.Unlock()
+	}()
+	if !t.groupLives() && !f.census.suspicious(f, t) {
+		return
+	}
+	rest := f.members(t)
+	for end := time.Now().Add(settleTime); len(rest) > 0 && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond)
+		rest = f.members(t)
+	}
+	if len(rest) == 0 {
+		return
+	}
+	found, left := f.cut(t, rest)
+	report(jobcontrol.LevelWarning, fmt.Sprintf("%s still running and %s ended: %s",
+		plural(len(found), "process was", "processes were"), plural2(len(found), "was", "were"), names(found)))
+	if len(left) > 0 {
+		report(jobcontrol.LevelError, fmt.Sprintf("%s not be ended: %s", plural(len(left), "process could", "processes could"), names(left)))
+	}
 }
 
-func (f *forest) close() {}
+// cut kills processes until a look finds no more of the tree. It returns all that it found,
+// and those that it could not end.
+func (f *forest) cut(t *tree, rest []proc) (found, left []proc) {
+	killed := map[procKey]time.Time{}
+	begin := time.Now()
+	for pause := time.Millisecond; len(rest) > 0; pause = min(2*pause, 20*time.Millisecond) {
+		now, hope := time.Now(), false
+		for _, p := range rest {
+			at, again := killed[p.key()]
+			if !again {
+				killed[p.key()] = now
+				found = append(found, p)
+			}
+			if !again || now.Sub(at) < stubborn {
+				hope = true
+			}
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // the next look tells whether it worked
+		}
+		if !hope || now.Sub(begin) > fellLimit {
+			return found, rest
+		}
+		time.Sleep(pause)
+		rest = f.members(t)
+	}
+	return found, nil
+}
 
-func (t *tree) awaitGroup(until time.Time) {}
+// members looks who belongs to a tree and lives. Zombies of the tree are reaped.
+func (f *forest) members(t *tree) []proc {
+	all := f.census.processes()
+	mine := map[int]bool{}
+	var out []proc
+	for again := true; again; {
+		again = false
+		for _, p := range all {
+			if !mine[p.pid] && (mine[p.parent] && !f.known(p.pid) || f.belongs(t, p)) {
+				mine[p.pid], again = true, true
+				if p.state != 'Z' {
+					out = append(out, p)
+				} else if p.parent == f.self {
+					_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG|unix.WALL, nil)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// belongs tells whether a process belongs to a tree by itself.
+func (f *forest) belongs(t *tree, p proc) bool {
+	switch {
+	case p.born < t.born || f.known(p.pid) || p.pid == f.self:
+		return false
+	case p.group == t.pid:
+		return true
+	}
+	env := environOf(p.pid)
+	if strings.Contains(env, t.token) {
+		return true
+	}
+	if !f.subreaper || p.parent != f.self || p.session == f.session || f.othersToken(env) {
+		return false
+	}
+	return holdsPipe(p.pid, t.pipes) || f.onlyMaker(t, p) && !isHelper(p.pid)
+}
+
+// othersToken tells whether an environment names a standing tree.
+func (f *forest) othersToken(env string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.trees {
+		if strings.Contains(env, t.token) {
+			return true
+		}
+	}
+	return false
+}
+
+// onlyMaker tells whether t is the only standing tree that is older than p.
+func (f *forest) onlyMaker(t *tree, p proc) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.trees {
+		if o != t && o.born <= p.born {
+			return false
+		}
+	}
+	return true
+}
+
+// sweep reaps inherited processes that have ended while trees still stand.
+func (f *forest) sweep() {
+	for _, p := range f.census.processes() {
+		if p.parent == f.self && p.state == 'Z' && f.mayReap(p) {
+			_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG|unix.WALL, nil)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for pid, since := range f.zombies {
+		if time.Since(since) > 2*zombieAge {
+			delete(f.zombies, pid)
+		}
+	}
+	f.janitor = nil
+	if len(f.trees) > 0 && !f.closed {
+		f.janitor = time.AfterFunc(janitorTick, f.sweep)
+	}
+}
+
+// mayReap tells whether nobody else of this program waits for a zombie.
+func (f *forest) mayReap(p proc) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.trees[p.pid] != nil || f.others[p.pid] || p.group == f.group:
+		return false
+	case p.session != f.session || f.trees[p.group] != nil:
+		return true
+	}
+	since, seen := f.zombies[p.pid]
+	if !seen {
+		f.zombies[p.pid] = time.Now()
+	}
+	return seen && time.Since(since) >= zombieAge
+}
+
+// close ends what no tree could be made responsible for.
+func (f *forest) close() {
+	f.mu.Lock()
+	f.closed = true
+	if f.janitor != nil {
+		f.janitor.Stop()
+	}
+	f.mu.Unlock()
+	if f.subreaper {
+		all := &tree{forest: f, pid: -1, token: noToken, pipes: [3]int{-1, -1, -1}}
+		if found, left := f.cut(all, f.members(all)); len(found) > 0 {
+			f.log.Warn("ended processes that commands left behind", "processes", names(found), "not ended", names(left))
+		}
+	}
+	f.census.close()
+}
+
+// noToken is in no environment: it has a NUL byte.
+const noToken = "\x00none\x00"
+
+func names(ps []proc) string {
+	const most = 10
+	var b strings.Builder
+	for i, p := range ps[:min(len(ps), most)] {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprintf(&b, "%d %s", p.pid, p.name)
+	}
+	if len(ps) > most {
+		fmt.Fprintf(&b, " and %d more", len(ps)-most)
+	}
+	return b.String()
+}
+
+func plural(n int, one, many string) string { return fmt.Sprintf("%d %s", n, plural2(n, one, many)) }
+
+func plural2(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

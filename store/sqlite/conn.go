@@ -28,11 +28,11 @@ type stmt struct {
 
 func newConn(dc driver.Conn) *conn { return &conn{dc: dc, stmts: map[string]*stmt{}} }
 
-func (c *conn) close() {
+func (c *conn) close() error {
 	for _, s := range c.stmts {
-		_ = s.Close() // the connection is closed next, which frees what is left
+		_ = s.Close() // it repeats the error of its last execution
 	}
-	c.stmts = map[string]*stmt{}
+	return c.dc.Close()
 }
 
 // script executes statements without arguments, which may be many.

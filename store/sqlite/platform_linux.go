@@ -1,0 +1,51 @@
+package sqlite
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// networks are file systems on which the locks and the shared memory that
+// SQLite's write-ahead log needs do not work, or only on one machine.
+var networks = map[int64]string{
+	0x6969:     "NFS",
+	0x517B:     "SMB",
+	0xFE534D42: "SMB",
+	0xFF534D42: "CIFS",
+	0x01021997: "9p",
+	0x65735546: "FUSE",
+	0x5346414F: "AFS",
+	0x73757245: "Coda",
+	0x00C36400: "Ceph",
+	0x0BD00BD0: "Lustre",
+	0x47504653: "GPFS",
+	0x564C:     "NCP",
+	0x01161970: "GFS2",
+	0x7461636F: "OCFS2",
+}
+
+// network returns the name of the network file system that dir is on, or "".
+func network(dir string) (string, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return "", fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	return networks[int64(uint32(st.Type))], nil
+}
+
+// bootClock returns microseconds since the machine was started, sleep included,
+// and the id of that start.
+func bootClock() (us int64, boot string, err error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, "", fmt.Errorf("boot clock: %w", err)
+	}
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return 0, "", fmt.Errorf("boot id: %w", err)
+	}
+	return ts.Nano() / 1000, strings.TrimSpace(string(id)), nil
+}

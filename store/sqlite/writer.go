@@ -1,0 +1,290 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
+)
+
+// op is one write that waits for the writer.
+type op struct {
+	name  string
+	f     func(*tx) error
+	state atomic.Int32  // of its life: waiting, then started or dropped
+	done  chan struct{} // closed when err is the answer
+	err   error
+}
+
+const (
+	opWaiting = iota
+	opStarted
+	opDropped
+)
+
+// writer is the one goroutine that writes. All writes that wait while it
+// commits are its next transaction: a commit is as dear for one write as for a
+// thousand.
+type writer struct {
+	s    *Store
+	c    *conn // of the writer goroutine alone
+	wake chan struct{}
+	gone chan struct{} // closed when the goroutine has ended
+
+	mu     sync.Mutex
+	queue  []*op
+	closed bool
+	fatal  error // nothing is written any more
+}
+
+// tx is the transaction that the writer is in.
+type tx struct {
+	*conn
+	s       *Store
+	now     time.Time                 // the time of everything that it writes
+	changes int64                     // rows that were changed
+	alive   map[jobcontrol.Lease]bool // leases that were seen to be held
+	commit  []func()                  // called after the commit
+}
+
+// exec is conn.exec, counted.
+func (t *tx) exec(text string, args ...any) (int64, error) {
+	n, err := t.conn.exec(text, args...)
+	t.changes += n
+	return n, err
+}
+
+// each is conn.each for a statement that changes rows: it has a RETURNING clause.
+func (t *tx) returning(f func(r *row), text string, args ...any) (found bool, err error) {
+	found, err = t.first(f, text, args...)
+	if found {
+		t.changes++
+	}
+	return found, err
+}
+
+// write has f executed in a transaction and waits until that is durable. f may
+// be executed more than once, each time from the start.
+func (s *Store) write(ctx context.Context, name string, f func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return s.public(err)
+	}
+	o := &op{name: name, f: f, done: make(chan struct{})}
+	if err := s.w.add(o); err != nil {
+		return err
+	}
+	select {
+	case <-o.done:
+	case <-ctx.Done():
+		if o.state.CompareAndSwap(opWaiting, opDropped) {
+			return s.public(ctx.Err())
+		}
+		<-o.done
+	}
+	return s.public(o.err)
+}
+
+func (w *writer) add(o *op) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.fatal != nil {
+		return w.fatal
+	}
+	if w.closed {
+		return jobcontrol.Errorf(jobcontrol.Unavailable, "store unavailable: it is closed")
+	}
+	w.queue = append(w.queue, o)
+	if len(w.queue) == 1 {
+		select {
+		case w.wake <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+// run serves writes until stop was called and none waits.
+func (w *writer) run() {
+	defer close(w.gone)
+	// A file that is truncated by somebody else makes memory vanish that is
+	// mapped: that shall be a panic, which is recovered, and not the end.
+	debug.SetPanicOnFault(true)
+	for range w.wake {
+		for {
+			w.mu.Lock()
+			batch := w.queue
+			w.queue = nil
+			closed := w.closed
+			w.mu.Unlock()
+			if len(batch) == 0 {
+				if closed {
+					return
+				}
+				break
+			}
+			w.serve(batch)
+		}
+	}
+}
+
+// stop makes run return, after what waits was served.
+func (w *writer) stop() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	<-w.gone
+}
+
+// serve answers all ops of a batch.
+func (w *writer) serve(batch []*op) {
+	live := batch[:0]
+	for _, o := range batch {
+		if o.state.CompareAndSwap(opWaiting, opStarted) {
+			live = append(live, o)
+		}
+	}
+	if len(live) == 0 {
+		return
+	}
+	if again := w.transaction(live); again {
+		for _, o := range live {
+			w.transaction([]*op{o})
+		}
+	}
+	for _, o := range live {
+		close(o.done)
+	}
+}
+
+// transaction executes ops in one transaction and sets their answers. It asks
+// to be called again with each op alone when it rolled back because of one of
+// several.
+func (w *writer) transaction(ops []*op) (again bool) {
+	fail := func(err error) bool {
+		err = w.s.public(err)
+		if deadly(err) || errors.Is(err, errReplaced) {
+			w.mu.Lock()
+			w.fatal = err
+			w.mu.Unlock()
+		}
+		for _, o := range ops {
+			o.err = err
+		}
+		return false
+	}
+	w.mu.Lock()
+	fatal := w.fatal
+	w.mu.Unlock()
+	if fatal != nil {
+		return fail(fatal)
+	}
+	if err := w.s.file.same(); err != nil {
+		return fail(err)
+	}
+	if err := w.begin(); err != nil {
+		return fail(err)
+	}
+	t := &tx{conn: w.c, s: w.s, now: w.s.clock(), alive: map[jobcontrol.Lease]bool{}}
+	for _, o := range ops {
+		changes := t.changes
+		o.err = t.execute(o)
+		if o.err == nil || refused(o.err) && t.changes == changes {
+			continue
+		}
+		if err := w.c.script("ROLLBACK"); err != nil && !deadly(o.err) && codeOf(err) != codeError {
+			return fail(err)
+		}
+		if deadly(o.err) {
+			return fail(o.err)
+		}
+		return len(ops) > 1
+	}
+	if t.changes == 0 {
+		// Nothing was written: there is nothing to make durable.
+		if err := w.c.script("ROLLBACK"); err != nil {
+			return fail(err)
+		}
+		return false
+	}
+	if err := w.commit(); err != nil {
+		_ = w.c.script("ROLLBACK") // it may have been rolled back already
+		return fail(err)
+	}
+	for _, f := range t.commit {
+		f()
+	}
+	return false
+}
+
+func (t *tx) execute(o *op) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicked{v}
+		}
+	}()
+	if fault.Enabled {
+		if err := fault.Point("sqlite." + o.name + ".before"); err != nil {
+			return unavailable(err)
+		}
+	}
+	if err := o.f(t); err != nil {
+		return err
+	}
+	if fault.Enabled {
+		if err := fault.Point("sqlite." + o.name + ".after"); err != nil {
+			return unavailable(err)
+		}
+	}
+	return nil
+}
+
+func unavailable(err error) error {
+	return &jobcontrol.Error{Code: jobcontrol.Unavailable, Message: "store unavailable", Cause: err}
+}
+
+// begin takes the write lock. Writers of other processes hold it for
+// milliseconds, so it asks often; SQLite itself would sleep up to 100 ms.
+func (w *writer) begin() error {
+	return w.s.patiently(func() error { return w.c.script("BEGIN IMMEDIATE") })
+}
+
+func (w *writer) commit() (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicked{v}
+		}
+	}()
+	if err := fault.Point("sqlite.commit.before"); err != nil {
+		return unavailable(err)
+	}
+	if err := w.c.script("COMMIT"); err != nil {
+		return err
+	}
+	if err := fault.Point("sqlite.commit.after"); err != nil {
+		return unavailable(err)
+	}
+	return w.s.file.same()
+}
+
+// patiently repeats f while the database is busy, until the patience of the
+// store has ended.
+func (s *Store) patiently(f func() error) error {
+	end := time.Now().Add(s.opts.BusyTimeout)
+	for {
+		err := f()
+		if err == nil || !isBusy(err) || time.Now().After(end) {
+			return err
+		}
+		time.Sleep(time.Duration(200+rand.IntN(1800)) * time.Microsecond)
+	}
+}
