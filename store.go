@@ -46,6 +46,7 @@ type NewRun struct {
 	Run    Run        // Project, Verb, Targets, NoCleanup, By, File are used
 	Builds []NewBuild // in the Run's order
 	Lease  *Lease     // foreground: all builds are claimed by this worker; nil: by nobody
+	Key    string     // the caller's own, unique: repeated within a day, nothing is made and the first Run is returned; "": none
 }
 
 // NewBuild is one build of a [NewRun].

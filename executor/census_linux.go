@@ -57,7 +57,7 @@ func (c *census) suspicious(f *forest, t *tree) bool {
 	if f.subreaper && c.children != nil {
 		pids, ok := c.listChildren()
 		for _, pid := range pids {
-			if !f.known(pid) {
+			if f.stranger(pid) {
 				return true
 			}
 		}
@@ -72,14 +72,19 @@ func (c *census) suspicious(f *forest, t *tree) bool {
 			continue
 		}
 		if f.subreaper {
-			if unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil) == nil {
-				return true // a child of ours
+			if isChild(pid) && f.stranger(pid) && isChild(pid) {
+				return true
 			}
 		} else if strings.Contains(environOf(pid), t.token) {
 			return true
 		}
 	}
 	return false
+}
+
+// isChild tells whether a process is our child, living or not.
+func isChild(pid int) bool {
+	return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT|unix.WALL, nil) == nil
 }
 
 // listChildren reads our children; false: the kernel could not tell.

@@ -58,7 +58,9 @@ func (m *commands) begin() {
 		return
 	}
 	m.spawner = newSpawner()
-	m.forest, m.failed = newForest(m.subreaper, m.log)
+	if m.forest, m.failed = newForest(m.subreaper, m.log); m.failed == nil {
+		m.guardian.attach(m.forest.other)
+	}
 }
 
 func (m *commands) close() {
@@ -104,7 +106,9 @@ func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, err
 	if err != nil {
 		return nil, err
 	}
-	m.guardian.ready(m.spawner)
+	if err := m.guardian.ready(); err != nil {
+		return nil, err
+	}
 	c := &command{commands: m, call: call, token: token, exited: make(chan struct{}), drained: make(chan struct{})}
 	if err := c.start(ctx, p); err != nil {
 		return nil, err
@@ -133,19 +137,16 @@ func (c *command) start(ctx context.Context, p *program) error {
 		Files: []uintptr{stdin.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
 	}
-	started, born := time.Now(), bootTicks()
-	pid, err := c.commands.spawner.start(p.path, p.argv, attr)
+	started := time.Now()
+	c.tree = &tree{forest: c.commands.forest, token: c.token, born: bootTicks(), pipes: ours}
+	err = c.commands.forest.plant(c.tree, func() (int, error) { return c.commands.spawner.start(p.path, p.argv, attr) })
 	closeAll(theirs[:])
 	if err != nil {
 		closeAll(ours[:])
 		return startFailure(p, err)
 	}
-	c.process = &process{pid: pid}
-	if pidfd >= 0 && unix.SetNonblock(pidfd, true) == nil {
-		c.process.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
-	}
-	c.tree = c.commands.forest.plant(pid, c.token, born, ours)
-	c.commands.guardian.watch(pid, c.token, hardLimit(ctx, c.call.Job, started))
+	c.process = newProcess(c.tree.pid, pidfd)
+	c.commands.guardian.watch(c.tree, hardLimit(ctx, c.call.Job, started))
 	c.listen(ctx, ours)
 	return nil
 }

@@ -35,12 +35,15 @@ type forest struct {
 	session   int
 	census    *census
 
+	planting sync.Mutex // held from before a process exists until it is known
+
 	mu      sync.Mutex
-	trees   map[int]*tree     // standing, by the number of the main process
-	others  map[int]bool      // children of ours that belong to no command
-	zombies map[int]time.Time // children nobody has waited for yet, since when
+	trees   map[int]*tree // standing, by the number of the main process
+	others  map[int]bool  // children of ours that belong to no command
 	janitor *time.Timer
 	closed  bool
+
+	zombies map[procKey]time.Time // children nobody has waited for yet, since when; of sweep alone
 }
 
 // A tree is a command's main process and all that descends from it.
@@ -55,7 +58,7 @@ type tree struct {
 func newForest(subreaper bool, log *slog.Logger) (*forest, error) {
 	f := &forest{
 		log: log, subreaper: subreaper, self: os.Getpid(), group: unix.Getpgrp(),
-		trees: map[int]*tree{}, others: map[int]bool{}, zombies: map[int]time.Time{},
+		trees: map[int]*tree{}, others: map[int]bool{},
 	}
 	f.session, _ = unix.Getsid(0) // fails for no process of ours
 	f.census = newCensus(f.self)
@@ -67,16 +70,22 @@ func newForest(subreaper bool, log *slog.Logger) (*forest, error) {
 	return f, nil
 }
 
-// plant adds the tree of a process that was just started.
-func (f *forest) plant(pid int, token string, born uint64, pipes [3]int) *tree {
-	t := &tree{forest: f, pid: pid, token: token, born: born, pipes: pipes}
+// plant adds a tree whose main process start starts.
+func (f *forest) plant(t *tree, start func() (int, error)) error {
+	f.planting.Lock()
+	defer f.planting.Unlock()
+	pid, err := start()
+	if err != nil {
+		return err
+	}
+	t.pid = pid
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.trees[pid] = t
 	if f.subreaper && f.janitor == nil {
 		f.janitor = time.AfterFunc(janitorTick, f.sweep)
 	}
-	return t
+	return nil
 }
 
 // other tells of a child that belongs to no command, or that it has ended.
@@ -96,6 +105,16 @@ func (f *forest) known(pid int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.trees[pid] != nil || f.others[pid]
+}
+
+// stranger tells whether a child is none of those that known knows.
+func (f *forest) stranger(pid int) bool {
+	if f.known(pid) {
+		return false
+	}
+	f.planting.Lock() // it may just have been started
+	defer f.planting.Unlock()
+	return !f.known(pid)
 }
 
 // awaitGroup waits until the process group of a tree, whose main process has
@@ -240,18 +259,22 @@ func (f *forest) onlyMaker(t *tree, p proc) bool {
 
 // sweep reaps inherited processes that have ended while trees still stand.
 func (f *forest) sweep() {
+	zombies := map[procKey]time.Time{}
 	for _, p := range f.census.processes() {
-		if p.parent == f.self && p.state == 'Z' && f.mayReap(p) {
+		if p.parent != f.self || p.state != 'Z' {
+			continue
+		}
+		if f.mayReap(p) {
 			_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG|unix.WALL, nil)
+		} else if since, seen := f.zombies[p.key()]; seen {
+			zombies[p.key()] = since
+		} else {
+			zombies[p.key()] = time.Now()
 		}
 	}
+	f.zombies = zombies
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for pid, since := range f.zombies {
-		if time.Since(since) > 2*zombieAge {
-			delete(f.zombies, pid)
-		}
-	}
 	f.janitor = nil
 	if len(f.trees) > 0 && !f.closed {
 		f.janitor = time.AfterFunc(janitorTick, f.sweep)
@@ -268,10 +291,7 @@ func (f *forest) mayReap(p proc) bool {
 	case p.session != f.session || f.trees[p.group] != nil:
 		return true
 	}
-	since, seen := f.zombies[p.pid]
-	if !seen {
-		f.zombies[p.pid] = time.Now()
-	}
+	since, seen := f.zombies[p.key()] // only sweep, which calls this, has that map
 	return seen && time.Since(since) >= zombieAge
 }
 

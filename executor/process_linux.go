@@ -65,6 +65,16 @@ type process struct {
 	status syscall.WaitStatus
 }
 
+// newProcess takes over a pidfd; -1: there is none.
+func newProcess(pid, pidfd int) *process {
+	p := &process{pid: pid}
+	if pidfd >= 0 {
+		_ = unix.SetNonblock(pidfd, true) // else a thread waits for it
+		p.pidfd = os.NewFile(uintptr(pidfd), "pidfd")
+	}
+	return p
+}
+
 // errStillThere says that a process did not end although it was killed.
 var errStillThere = errors.New("it did not end although it was killed")
 
@@ -128,6 +138,15 @@ func (p *process) waitBlocking() error {
 func (p *process) giveUp(d time.Duration) {
 	if p.pidfd != nil {
 		_ = p.pidfd.SetReadDeadline(time.Now().Add(d)) // fails only when wait has returned
+	}
+}
+
+// signal sends a signal to the process alone, unless it was reaped.
+func (p *process) signal(sig syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.reaped {
+		_ = syscall.Kill(p.pid, sig) // it is ours, and there
 	}
 }
 

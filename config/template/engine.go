@@ -29,6 +29,7 @@ type engine struct {
 
 	config    *syntax.Config
 	env       *exec.Environment
+	sources   map[string]*source        // by path
 	templates map[string]*exec.Template // files that were parsed, by path
 	reading   []*source                 // the sources being parsed, innermost last
 	sites     []*site
@@ -75,7 +76,7 @@ func (s *source) errorAt(t *tokens.Token, format string, args ...any) *Error {
 func newEngine(ctx context.Context, in Input, root *os.Root, limits Limits, deadline time.Time) *engine {
 	e := &engine{
 		ctx: ctx, limits: limits, deadline: deadline, name: in.Name, root: root,
-		templates: map[string]*exec.Template{}, config: syntax.New(), now: &atomic.Pointer[site]{},
+		sources: map[string]*source{}, templates: map[string]*exec.Template{}, config: syntax.New(), now: &atomic.Pointer[site]{},
 	}
 	e.config.StrictUndefined = true
 	e.config.KeepTrailingNewline = true
@@ -121,32 +122,42 @@ func (e *engine) run(text string) (out string, err error) {
 
 // parse parses a source and prepares it for execution. The path is how the source is found.
 func (e *engine) parse(path, name, text string) (*exec.Template, error) {
-	s, err := scan(name, text)
+	ready, err := e.prepare(path, name, text)
 	if err != nil {
 		return nil, err
 	}
-	src := &source{name: name, text: text}
-	ready := text
-	if e.marks != nil {
-		ready = e.marks.put(name, s)
-	} else if len(s.breaks) > 0 {
-		src.shifts = map[int]bool{}
-		ready = src.shift(s.breaks)
-	}
+	src := e.sources[path]
 	e.reading = append(e.reading, src)
 	defer func() { e.reading = e.reading[:len(e.reading)-1] }()
 	t, err := exec.NewTemplate(path, e.config, &files{engine: e, path: path, text: ready}, e.env)
 	if err != nil {
 		return nil, e.syntaxError(src, ready, err)
 	}
-	w := &rewriter{engine: e, source: src}
+	w := &rewriter{engine: e, seen: map[any]bool{}}
 	w.template(t.Root())
 	return t, nil
+}
+
+// prepare makes the text for the parser: with marks, or with line breaks as it needs them.
+func (e *engine) prepare(path, name, text string) (ready string, err error) {
+	s, err := scan(name, text)
+	if err != nil {
+		return "", err
+	}
+	src := &source{name: name, text: text, shifts: map[int]bool{}}
+	e.sources[path] = src
+	if e.marks != nil {
+		return e.marks.put(name, s), nil
+	}
+	return src.shift(s.breaks), nil
 }
 
 // shift puts a space at the beginning of lines within a tag: gonja takes a bare line
 // break for a part of the word that follows it.
 func (s *source) shift(breaks []int) string {
+	if len(breaks) == 0 {
+		return s.text
+	}
 	var out strings.Builder
 	at, line := 0, 1
 	for _, b := range breaks {

@@ -70,10 +70,8 @@ func (e *engine) visit(ev *exec.Evaluator, va *exec.VarArgs) *exec.Value {
 
 // template prepares a whole template.
 func (w *rewriter) template(t *nodes.Template) {
-	if w.seen == nil {
-		w.seen = map[any]bool{}
-	}
 	for ; t != nil; t = t.Parent {
+		w.source = w.engine.sources[t.Identifier]
 		w.list(t.Nodes)
 		for _, b := range t.Blocks {
 			w.wrapper(b)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -238,3 +239,18 @@ func timeOf(us int64) time.Time {
 	}
 	return time.UnixMicro(us).UTC()
 }
+
+// optional returns nil for NULL.
+func (r *row) optional() *int64 {
+	v := r.value()
+	if v == nil {
+		return nil
+	}
+	n, ok := v.(int64)
+	if !ok {
+		r.bad(v)
+	}
+	return &n
+}
+
+func itoa(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newBuildsDelete(e *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "delete N...",
+		Short: "Delete builds, and call their jobs' on_delete",
+		Long: `Delete builds with their attempts, logs and progress. The job's on_delete function
+is called with the build, to remove what it stored elsewhere.`,
+		Args: arguments(1, -1, "the number of a build"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ids := make([]int64, len(args))
+			for i, text := range args {
+				var err error
+				if ids[i], err = number("build", text); err != nil {
+					return err
+				}
+			}
+			return deleteBuilds(cmd.Context(), e, ids)
+		},
+	}
+}
+
+func deleteBuilds(ctx context.Context, e *environment, ids []int64) error {
+	s, err := e.open(ctx, needStoreWork, 0)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	for _, id := range ids {
+		if err := s.client.DeleteBuild(ctx, id); err != nil {
+			return err
+		}
+		if !e.json() {
+			e.printf("build %d is deleted", id)
+		}
+	}
+	if e.json() {
+		return e.document(map[string][]int64{"deleted": ids})
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+func newBuildsShow(e *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show N",
+		Short: "Show a build: state, attempts, progress, failure",
+		Args:  arguments(1, 1, "the number of a build"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := number("build", args[0])
+			if err != nil {
+				return err
+			}
+			return showBuild(cmd.Context(), e, id)
+		},
+	}
+}
+
+// buildDetailJSON is a build with its attempts and its progress.
+type buildDetailJSON struct {
+	buildJSON
+	AttemptList []attemptJSON            `json:"attempt_list"`
+	Progress    *jobcontrol.ProgressNode `json:"progress"`
+	Args        any                      `json:"args"`   // given for this build; null: the job's
+	Kwargs      any                      `json:"kwargs"` // given for this build; null: the job's
+	Traceback   *string                  `json:"traceback"`
+}
+
+func showBuild(ctx context.Context, e *environment, id int64) error {
+	s, err := e.open(ctx, needStore, 0)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	b, err := s.client.Build(ctx, id)
+	if err != nil {
+		return err
+	}
+	attempts, err := s.client.Attempts(ctx, id)
+	if err != nil {
+		return err
+	}
+	progress, err := s.client.Progress(ctx, id)
+	if err != nil {
+		return err
+	}
+	if !e.json() {
+		e.print(e.buildText(b, attempts, progress))
+		return nil
+	}
+	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress}
+	d.Failure = newFailureJSON(b.Failure, true)
+	if b.Failure != nil {
+		d.Traceback = orNull(b.Failure.Traceback())
+	}
+	if b.Args != nil {
+		d.Args = b.Args
+	}
+	if b.Kwargs != nil {
+		d.Kwargs = b.Kwargs
+	}
+	return e.document(d)
+}
+
+// buildText is a build for people.
+func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attempt, progress *jobcontrol.ProgressNode) string {
+	t := newTable()
+	field := func(name string, v any) { t.add(cell{text: name, colour: bold}, v) }
+	field("Build", "#"+itoa(b.ID))
+	field("Job", b.Job)
+	field("Run", itoa(b.Run))
+	state := stateCell(b.State)
+	if word := outcomeWord(b); word != "" {
+		state.text += ", " + word
+	}
+	field("State", state)
+	if b.Why != "" {
+		field("Why", b.Why)
+	}
+	if b.AgainOf != 0 {
+		field("Again of", "#"+itoa(b.AgainOf))
+	}
+	field("Created", clock(b.CreatedAt))
+	field("Start time", clock(b.StartedAt))
+	field("End time", clock(b.FinishedAt))
+	field("Duration", buildDuration(b, time.Now()))
+	if len(b.Args) > 0 {
+		field("Args", string(b.Args))
+	}
+	if len(b.Kwargs) > 0 {
+		field("Kwargs", string(b.Kwargs))
+	}
+	if len(b.Pins) > 0 {
+		field("Uses", pinsText(b.Pins))
+	}
+	field("Result", resultText(b))
+	text := t.render(e.streams)
+	if len(attempts) > 0 {
+		text += "\n" + e.paint(bold, "Attempts") + "\n" + attemptsText(attempts)
+	}
+	if progress != nil {
+		text += "\n" + e.paint(bold, "Progress") + "\n" + progressLines("    ", progress)
+	}
+	if b.Failure != nil {
+		text += "\n" + e.paint(bold, "Failure") + "\n" + failureText(b)
+	}
+	return text
+}
+
+func pinsText(pins map[string]int64) string {
+	parts := make([]string, 0, len(pins))
+	for _, job := range sortedKeys(pins) {
+		if pins[job] == 0 {
+			parts = append(parts, job+" (no build)")
+			continue
+		}
+		parts = append(parts, fmt.Sprintf("%s #%d", job, pins[job]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// resultText is the beginning of a result, and how to see all of it.
+func resultText(b *jobcontrol.Build) string {
+	const most = 100
+	switch {
+	case b.ResultOf != 0:
+		return fmt.Sprintf("that of build #%d", b.ResultOf)
+	case len(b.Result) == 0:
+		return "none"
+	case len(b.Result) > most:
+		return clip(string(b.Result), most) + fmt.Sprintf(" (all of it: jobcontrol builds result %d)", b.ID)
+	}
+	return string(b.Result)
+}
+
+// attemptsText is a line for each attempt: its phases and how they ended.
+func attemptsText(attempts []jobcontrol.Attempt) string {
+	var b strings.Builder
+	for _, a := range attempts {
+		parts := make([]string, len(a.Phases))
+		for i, p := range a.Phases {
+			end := "pass"
+			if !p.Passed {
+				end = "fail"
+			}
+			parts[i] = fmt.Sprintf("%s %s (%s)", p.Phase, end, elapsed(p.Duration))
+		}
+		fmt.Fprintf(&b, "    %d  %s  %s\n", a.Number, clock(a.StartedAt), strings.Join(parts, ", "))
+		if a.Failure != nil {
+			b.WriteString(indent("       ", visible(a.Failure.Message)))
+		}
+	}
+	return b.String()
+}
+
+// progressLines is the tree of a progress report.
+func progressLines(prefix string, p *jobcontrol.ProgressNode) string {
+	text := prefix + progressText(p)
+	if p.Name != "" {
+		text = prefix + line(p.Name) + "  " + progressText(p)
+	}
+	if p.Status != "" {
+		text += "  " + line(p.Status)
+	}
+	text += "\n"
+	for _, c := range p.Children {
+		text += progressLines(prefix+"  ", c)
+	}
+	return text
+}
+
+// failureText is why a build failed, with its causes and its stack.
+func failureText(b *jobcontrol.Build) string {
+	f := b.Failure
+	text := indent("    ", visible(f.Message))
+	details := []string{string(f.Kind)}
+	if f.Phase != "" {
+		details = append(details, "in "+string(f.Phase))
+	}
+	if f.ExitCode != nil {
+		details = append(details, fmt.Sprintf("exit status %d", *f.ExitCode))
+	}
+	if f.Signal != "" {
+		details = append(details, "killed by "+f.Signal)
+	}
+	if f.Report != "" {
+		details = append(details, "report "+f.Report)
+	}
+	text += "    (" + strings.Join(details, ", ") + ")\n"
+	for _, c := range f.Causes {
+		text += indent("    ", "caused by: "+visible(c))
+	}
+	if tb := f.Traceback(); tb != "" {
+		text += "\n" + indent("    ", visible(tb))
+	}
+	return text + fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
+}

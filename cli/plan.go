@@ -1,0 +1,157 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// planOptions are the flags of `plan`.
+type planOptions struct {
+	requestOptions
+	executeOptions
+	build bool
+	jobs  []string
+}
+
+func newPlan(e *environment) *cobra.Command {
+	var o planOptions
+	cmd := &cobra.Command{
+		Use:   "plan JOB...",
+		Short: "Say what run or build would do, and why",
+		Long: `Show, in order, what would be done with each job, and why. Checks are executed,
+those whose dependencies are all done; nothing else is, and nothing is stored.
+
+  none     its check passes: there is nothing to do
+  run      it would be executed
+  skip     its check asks to skip it
+  unknown  it depends on something that is not done yet
+  refused  it may not be built: a confirmation or a dependency's build is missing
+
+It plans run, or build with --build, --deps, --dependants or --pin.`,
+		Example: `  jobcontrol plan site
+  jobcontrol plan --build report
+  jobcontrol plan report --deps outdated`,
+		Args:              arguments(1, -1, "the jobs to plan"),
+		ValidArgsFunction: e.completeJobs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.jobs = args
+			if err := o.checkTries(cmd); err != nil {
+				return err
+			}
+			return planJobs(cmd.Context(), e, o)
+		},
+	}
+	o.verbFlags(cmd)
+	o.buildFlags(cmd)
+	o.parallelFlag(cmd)
+	_ = cmd.Flags().MarkHidden("parallel") // taken so that the arguments of run can be given; it has no effect
+	o.verboseFlags(cmd)
+	cmd.Flags().BoolVar(&o.build, "build", false, "plan build instead of run")
+	return cmd
+}
+
+func planJobs(ctx context.Context, e *environment, o planOptions) error {
+	verb := jobcontrol.VerbRun
+	if o.build || o.deps != "" || o.dependants || len(o.pins) > 0 {
+		verb = jobcontrol.VerbBuild
+	}
+	r, err := o.request(verb, o.jobs)
+	if err != nil {
+		return err
+	}
+	return showPlan(ctx, e, o.executeOptions, r)
+}
+
+// showPlan makes a plan and shows it.
+func showPlan(ctx context.Context, e *environment, o executeOptions, r jobcontrol.Request) error {
+	s, err := e.open(ctx, needChecks, o.parallel)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	p, err := s.client.Plan(ctx, r)
+	if err != nil {
+		return err
+	}
+	if o.verbose || o.debug {
+		e.tell(noActLines(p, o.debug))
+	}
+	if e.json() {
+		return e.document(newPlanJSON(p))
+	}
+	t := newTable("Action", "Job", "Why")
+	for _, it := range p.Items {
+		t.add(actionCell(it.Action), it.Job.ID, it.Why)
+	}
+	e.print(t.render(e.streams))
+	e.print(planSummary(p))
+	return nil
+}
+
+// noActLines are the lines of DoJobber's no_act: one for each first check.
+func noActLines(p *jobcontrol.Plan, debug bool) string {
+	var b strings.Builder
+	for _, it := range p.Items {
+		f := it.Failure
+		switch kind := it.Job.Kind(); {
+		case it.Checked || kind == jobcontrol.KindGroup && it.Action == jobcontrol.ActionNone:
+		case kind == jobcontrol.KindRunOnly && it.Action == jobcontrol.ActionRun:
+			f = &jobcontrol.Failure{Message: "Runonly node check intentionally fails first time."}
+		default:
+			continue
+		}
+		b.WriteString(phaseLine(it.Job.ID, jobcontrol.PhaseCheck, f == nil, f))
+		if debug && f != nil {
+			b.WriteString(errorWas(f))
+		}
+	}
+	return b.String()
+}
+
+func actionCell(a jobcontrol.Action) cell {
+	c := cell{text: string(a)}
+	switch a {
+	case jobcontrol.ActionNone, jobcontrol.ActionSkip:
+		c.colour = green
+	case jobcontrol.ActionRun:
+		c.colour = blue
+	case jobcontrol.ActionUnknown:
+		c.colour = yellow
+	case jobcontrol.ActionRefused:
+		c.colour = red
+	}
+	return c
+}
+
+// planSummary counts the actions.
+func planSummary(p *jobcontrol.Plan) string {
+	counts := map[jobcontrol.Action]int{}
+	for _, it := range p.Items {
+		counts[it.Action]++
+	}
+	parts := []string{plural(len(p.Items), "job")}
+	for _, c := range []struct {
+		action jobcontrol.Action
+		text   string
+	}{
+		{jobcontrol.ActionRun, "to run"},
+		{jobcontrol.ActionNone, "already done"},
+		{jobcontrol.ActionSkip, "to skip"},
+		{jobcontrol.ActionUnknown, "not known yet"},
+		{jobcontrol.ActionRefused, "refused"},
+	} {
+		if n := counts[c.action]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, c.text))
+		}
+	}
+	text := fmt.Sprintf("%s of %s: %s\n", p.Request.Verb, line(strings.Join(p.Request.Jobs, ", ")), strings.Join(parts, ", "))
+	if err := p.Refusal(); err != nil {
+		text += "it would be refused; hint: " + jobcontrol.HintOf(err) + "\n"
+	}
+	return text
+}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// runOptions are the flags of `run`.
+type runOptions struct {
+	requestOptions
+	executeOptions
+	noAct bool
+	jobs  []string
+}
+
+func newRun(e *environment) *cobra.Command {
+	var o runOptions
+	cmd := &cobra.Command{
+		Use:   "run JOB...",
+		Short: "Do everything that jobs need, then the jobs",
+		Long: `Execute the whole graph below the named jobs: dependencies first, checks before
+runs. What is already done is not done again. What fails is tried again, by
+default up to 3 times, while everything that does not depend on it goes on.
+Clean-up steps follow at the end, last in first out.
+
+The first Ctrl-C (or SIGTERM) asks the jobs to stop and executes the clean-up
+steps, the second one ends everything at once.`,
+		Example: `  jobcontrol run site
+  jobcontrol run -v -j 4 site mail
+  jobcontrol run -n site                   # what would be done
+  jobcontrol run --kwarg release=12 site   # in every job that has this argument`,
+		Args:              arguments(1, -1, "the jobs to run"),
+		ValidArgsFunction: e.completeJobs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.jobs = args
+			if err := o.executeOptions.check(cmd); err != nil {
+				return err
+			}
+			if err := o.checkTries(cmd); err != nil {
+				return err
+			}
+			return runJobs(cmd.Context(), e, o)
+		},
+	}
+	o.verbFlags(cmd)
+	o.executeOptions.flags(cmd)
+	cmd.Flags().BoolVarP(&o.noAct, "no-act", "n", false, "only say what would be done: the same as plan")
+	return cmd
+}
+
+func runJobs(ctx context.Context, e *environment, o runOptions) error {
+	r, err := o.request(jobcontrol.VerbRun, o.jobs)
+	if err != nil {
+		return err
+	}
+	if o.noAct {
+		return showPlan(ctx, e, o.executeOptions, r)
+	}
+	return inForeground(ctx, e, o.executeOptions, needWork, func(ctx context.Context, c jobcontrol.Client, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
+		return c.Execute(ctx, r, watch)
+	})
+}

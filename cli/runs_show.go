@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+func newRunsShow(e *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "show N",
+		Short: "Show a run: its builds in order, and what became of them",
+		Args:  arguments(1, 1, "the number of a run"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := number("run", args[0])
+			if err != nil {
+				return err
+			}
+			return showRunByID(cmd.Context(), e, id)
+		},
+	}
+}
+
+func showRunByID(ctx context.Context, e *environment, id int64) error {
+	s, err := e.openFor(ctx, needStore, 0, id)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	run, err := s.client.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	builds, err := buildsOf(ctx, s.client, run, false)
+	if err != nil {
+		return err
+	}
+	if e.json() {
+		return e.document(newRunJSON(run, builds))
+	}
+	e.print(e.runText(run, builds))
+	return nil
+}
+
+// runText is a Run for people: what it is, its builds in order, its summary.
+func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build) string {
+	now := time.Now()
+	t := newTable()
+	field := func(name string, v any) { t.add(cell{text: name, colour: bold}, v) }
+	field("Run", fmt.Sprintf("%d (%s %s)", r.ID, r.Verb, strings.Join(r.Targets, " ")))
+	field("State", runStateCell(r.State))
+	field("Start time", clock(r.CreatedAt))
+	field("End time", clock(r.FinishedAt))
+	field("Duration", runDuration(r, now))
+	if r.By != "" {
+		field("By", r.By)
+	}
+	if r.File != "" {
+		field("File", r.File)
+	}
+	text := t.render(e.streams) + "\n"
+	t = newTable("Build", "Job", "State", "Changed", "Attempts", "Duration", "Why")
+	for i := range builds {
+		b := &builds[i]
+		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b))
+	}
+	text += t.render(e.streams) + "\n" + summary(e.streams, r, builds)
+	if r.State == jobcontrol.RunInterrupted {
+		text += interruptedText(r) + "\n"
+	} else if r.Message != "" {
+		text += line(r.Message) + "\n"
+	}
+	return text
+}
+
+func changedText(b *jobcontrol.Build) string {
+	switch {
+	case b.Changed == nil:
+		return "N/A"
+	case *b.Changed:
+		return "yes"
+	}
+	return "no"
+}
+
+func tookText(b *jobcontrol.Build, now time.Time) string {
+	if b.StartedAt.IsZero() {
+		return "N/A"
+	}
+	return elapsed(b.Duration(now))
+}
+
+// buildReason is why a build failed, else why it was made.
+func buildReason(b *jobcontrol.Build) string {
+	if b.Failure != nil && b.Failure.Message != "" && b.State != jobcontrol.Successful {
+		return clip(line(b.Failure.Message), 80)
+	}
+	return clip(line(b.Why), 80)
+}
+
+// interruptedText says what happened to an interrupted Run and what can be done.
+func interruptedText(r *jobcontrol.Run) string {
+	what := r.Message
+	if what == "" {
+		what = "the program that ran it died"
+	}
+	return fmt.Sprintf("run %d was interrupted: %s. `jobcontrol runs resume %d` or `jobcontrol runs cancel %d`", r.ID, strings.TrimSuffix(line(what), "."), r.ID, r.ID)
+}

@@ -1,0 +1,38 @@
+package cli
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+)
+
+func newValidate(e *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "validate",
+		Short: "Check the file, and say everything that is wrong with it",
+		Args:  arguments(0, 0, "no argument"),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return validate(cmd.Context(), e) },
+	}
+}
+
+func validate(ctx context.Context, e *environment) error {
+	f, err := e.load(ctx)
+	if err != nil {
+		return err
+	}
+	unknown := e.unknownFunctions(f.Jobs)
+	if e.json() {
+		return e.document(struct {
+			OK       bool     `json:"ok"`
+			File     string   `json:"file"`
+			Jobs     int      `json:"jobs"`
+			Warnings []string `json:"warnings"`
+		}{true, f.Path, f.Jobs.Len(), orEmpty(append(e.warnings(f), unknown...))})
+	}
+	e.warn(f)
+	for _, w := range unknown {
+		e.note("warning: %s", visible(w))
+	}
+	e.printf("%s: ok, %s", line(f.Path), plural(f.Jobs.Len(), "job"))
+	return nil
+}

@@ -1,0 +1,256 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// Builds are read with their job and the hash of their definition. The brief
+// columns come first, then those that a brief build lacks.
+const (
+	briefColumns = `b.id, b.run, h.project, h.job, d.hash, b.state, b.changed, b.phase, b.deps_left,
+	b.tries, b.retry_delay, b.tries_used, b.attempts, b.lost, b.asked,
+	b.created_at, b.ready_at, b.started_at, b.finished_at,
+	b.worker, b.epoch, b.claim, b.ran, b.cleaned, b.result_of, b.again_of, b.why, b.failure, b.args, b.kwargs`
+	fullColumns = briefColumns + `, b.dependants, b.pins, b.frames, b.result`
+	buildTables = ` FROM builds b CROSS JOIN heads h ON h.id = b.head CROSS JOIN definitions d ON d.id = b.definition `
+	selectFull  = `SELECT ` + fullColumns + buildTables
+	selectBrief = `SELECT ` + briefColumns + buildTables
+)
+
+// scanBuild reads a row of fullColumns, or of briefColumns.
+func scanBuild(r *row, brief bool) (b jobcontrol.Build, err error) {
+	b.ID, b.Run, b.Project, b.Job, b.Definition = r.int(), r.int(), r.text(), r.text(), r.text()
+	b.State = r.state()
+	if v := r.optional(); v != nil {
+		changed := *v != 0
+		b.Changed = &changed
+	}
+	b.Phase, b.DepsLeft = int(r.int()), int(r.int())
+	b.Tries, b.RetryDelay, b.TriesUsed = int(r.int()), time.Duration(r.int()), int(r.int())
+	b.Attempts, b.Lost, b.Asked = int(r.int()), int(r.int()), int(r.int())
+	b.CreatedAt, b.ReadyAt, b.StartedAt, b.FinishedAt = r.time(), r.time(), r.time(), r.time()
+	b.Claim = jobcontrol.Claim{Worker: r.int(), Epoch: r.int(), Number: r.int()}
+	if b.Claim.Number != 0 {
+		b.Claim.Build = b.ID
+	}
+	b.Ran, b.Cleaned, b.ResultOf, b.AgainOf, b.Why = r.int(), r.bool(), r.int(), r.int(), r.text()
+	failure := r.json()
+	b.Args, b.Kwargs = r.json(), r.json()
+	if b.Run != b.ID {
+		b.Place = int(b.ID - b.Run - 1)
+	}
+	var frames json.RawMessage
+	if !brief {
+		if b.Dependants, err = decodeIDs(b.ID, r.blob()); err != nil {
+			return b, err
+		}
+		if b.Pins, err = decodePins(r.json()); err != nil {
+			return b, err
+		}
+		frames = r.json()
+		b.Result = r.json()
+	}
+	b.Failure, err = decodeFailure(failure, frames)
+	return b, err
+}
+
+// build returns a build, or NotFound.
+func (c *conn) build(id int64) (*jobcontrol.Build, error) {
+	var b *jobcontrol.Build
+	err := c.each(func(r *row) error {
+		v, err := scanBuild(r, false)
+		b = &v
+		return err
+	}, selectFull+`WHERE b.id = ?`, id)
+	if err == nil && b == nil {
+		err = noBuild(id)
+	}
+	return b, err
+}
+
+func noBuild(id int64) error { return jobcontrol.Errorf(jobcontrol.NotFound, "no such build: %d", id) }
+
+// builds returns those builds of a Run for which the condition holds.
+func (c *conn) builds(r *runRow, condition string) ([]jobcontrol.Build, error) {
+	var builds []jobcontrol.Build
+	first, last := r.span()
+	err := c.each(func(r *row) error {
+		b, err := scanBuild(r, false)
+		builds = append(builds, b)
+		return err
+	}, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
+	return builds, err
+}
+
+// Build returns a build; see [jobcontrol.Builds].
+func (s *Store) Build(ctx context.Context, id int64) (b *jobcontrol.Build, err error) {
+	err = s.readOne(ctx, func(c *conn) (err error) {
+		b, err = c.build(id)
+		return err
+	})
+	return b, err
+}
+
+// ListBuilds returns the builds that a filter selects; see [jobcontrol.Builds].
+func (s *Store) ListBuilds(ctx context.Context, f jobcontrol.BuildFilter) ([]jobcontrol.Build, error) {
+	var builds []jobcontrol.Build
+	text, args := listBuilds(f)
+	err := s.readOne(ctx, func(c *conn) error {
+		return c.each(func(r *row) error {
+			b, err := scanBuild(r, f.Brief)
+			builds = append(builds, b)
+			return err
+		}, text, args...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return builds, nil
+}
+
+func listBuilds(f jobcontrol.BuildFilter) (text string, args []any) {
+	var where []string
+	add := func(condition string, values ...any) {
+		where = append(where, condition)
+		args = append(args, values...)
+	}
+	exactly := func(want *bool, condition string) {
+		if want != nil && *want {
+			add(condition)
+		} else if want != nil {
+			add("NOT " + condition)
+		}
+	}
+	switch {
+	case f.Job != "" && f.Project != "":
+		add("b.head = (SELECT id FROM heads WHERE job = ? AND project = ?)", f.Job, f.Project)
+	case f.Job != "":
+		add("b.head IN (SELECT id FROM heads WHERE job = ?)", f.Job)
+	case f.Project != "":
+		add("h.project = ?", f.Project)
+	}
+	if f.Run != 0 {
+		add("b.run = ? AND b.id BETWEEN ? AND ? + coalesce((SELECT size FROM runs WHERE id = ?), 0)", f.Run, f.Run, f.Run, f.Run)
+	}
+	if f.States != nil {
+		add("b.state " + stateIn(f.States))
+	}
+	exactly(f.Started, "(b.started_at <> 0)")
+	exactly(f.Finished, "(b.state >= 7)")
+	exactly(f.Success, "(b.state IN (7, 8))")
+	exactly(f.Skipped, "(b.state = 8)")
+	if !f.Since.IsZero() {
+		add("b.created_at >= ?", f.Since)
+	}
+	if !f.Until.IsZero() {
+		add("b.created_at < ?", f.Until)
+	}
+	text = selectFull
+	if f.Brief {
+		text = selectBrief
+	}
+	if len(where) > 0 {
+		text += "WHERE " + strings.Join(where, " AND ")
+	}
+	text += " ORDER BY b.id"
+	if !f.Asc {
+		text += " DESC"
+	}
+	text, args = limit(text, args, f.Limit)
+	return text, args
+}
+
+// limit adds the limit of a filter: 0 means 100, below 0 none.
+func limit(text string, args []any, n int) (string, []any) {
+	switch {
+	case n < 0:
+		return text, args
+	case n == 0:
+		n = 100
+	}
+	return text + " LIMIT ?", append(args, n)
+}
+
+// stateIn is the condition that a state is one of several. A single one is
+// compared with =, which is how the index of running builds is found.
+func stateIn(states []jobcontrol.State) string {
+	if len(states) == 1 {
+		return "= " + itoa(int64(states[0]))
+	}
+	names := make([]string, len(states))
+	for i, s := range states {
+		names[i] = itoa(int64(s))
+	}
+	return "IN (" + strings.Join(names, ", ") + ")"
+}
+
+// Attempts returns the attempts of a build; see [jobcontrol.Builds].
+func (s *Store) Attempts(ctx context.Context, build int64) ([]jobcontrol.Attempt, error) {
+	var attempts []jobcontrol.Attempt
+	add := func(data []byte, failure, frames json.RawMessage) error {
+		a, err := decodeAttempt(build, data)
+		if err != nil {
+			return err
+		}
+		a.Failure, err = decodeFailure(failure, frames)
+		attempts = append(attempts, a)
+		return err
+	}
+	err := s.read(ctx, func(c *conn) error {
+		attempts = nil
+		var last []byte
+		var failure, frames json.RawMessage
+		found, err := c.first(func(r *row) { last, failure, frames = r.blob(), r.json(), r.json() },
+			`SELECT last, failure, frames FROM builds WHERE id = ?`, build)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return noBuild(build)
+		}
+		from, to := span(build)
+		err = c.each(func(r *row) error { return add(r.blob(), r.json(), nil) },
+			`SELECT data, failure FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id`, from, to)
+		if err != nil || len(last) == 0 {
+			return err
+		}
+		if err := add(last, failure, frames); err != nil {
+			return err
+		}
+		// The attempt that ended the build stands before clean-up steps.
+		for i := len(attempts) - 1; i > 0 && attempts[i-1].Number > attempts[i].Number; i-- {
+			attempts[i-1], attempts[i] = attempts[i], attempts[i-1]
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return attempts, nil
+}
+
+// Definition returns a definition by its hash; see [jobcontrol.Builds].
+func (s *Store) Definition(ctx context.Context, hash string) (*jobcontrol.Job, error) {
+	var body string
+	found := false
+	err := s.readOne(ctx, func(c *conn) (err error) {
+		found, err = c.first(func(r *row) { body = r.text() }, `SELECT body FROM definitions WHERE hash = ?`, hash)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, jobcontrol.Errorf(jobcontrol.NotFound, "no such definition: %s", hash)
+	}
+	job := &jobcontrol.Job{}
+	if err := json.Unmarshal([]byte(body), job); err != nil {
+		return nil, &jobcontrol.Error{Code: jobcontrol.Internal, Message: "definition " + hash, Cause: err}
+	}
+	return job, nil
+}

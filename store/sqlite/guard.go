@@ -1,0 +1,122 @@
+package sqlite
+
+import (
+	"fmt"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// held returns ErrLeaseLost unless the lease is held. Its end does not matter
+// here: it is lost when [Store.Rescue] takes it away.
+func (t *tx) held(l jobcontrol.Lease) error {
+	if t.alive[l] {
+		return nil
+	}
+	n, err := t.number(`SELECT 1 FROM workers WHERE id = ? AND epoch = ? AND gone = 0`, l.Worker, l.Epoch)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return jobcontrol.Errorf(jobcontrol.LeaseLost, "worker %d lost its lease", l.Worker)
+	}
+	t.alive[l] = true
+	return nil
+}
+
+// guarded is what guarding a write of a build reads.
+type guarded struct {
+	id, run, head  int64
+	state          jobcontrol.State
+	attempts       int
+	ran            int64
+	cleaned        bool
+	started        int64
+	last           []byte
+	dependants     []byte
+	worker, epoch  int64
+	claim          int64
+	lost, asked    int
+	open           jobcontrol.RunState
+	attemptStarted int64
+}
+
+const guardColumns = `SELECT id, run, head, state, attempts, ran, cleaned, started_at, last, dependants, worker, epoch, claim,
+	lost, asked, open, attempt_at FROM builds `
+
+func scanGuarded(r *row) (g guarded) {
+	g.id, g.run, g.head, g.state, g.attempts = r.int(), r.int(), r.int(), r.state(), int(r.int())
+	g.ran, g.cleaned, g.started, g.last, g.dependants = r.int(), r.bool(), r.int(), r.blob(), r.blob()
+	g.worker, g.epoch, g.claim = r.int(), r.int(), r.int()
+	g.lost, g.asked, g.open, g.attemptStarted = int(r.int()), int(r.int()), jobcontrol.RunState(r.int()), r.int()
+	return g
+}
+
+// claimed reads a build and returns ErrLeaseLost unless the claim is held. A
+// claim without a number is that of nobody: it holds of a build that nobody has
+// claimed, and needs no lease.
+func (t *tx) claimed(c jobcontrol.Claim) (*guarded, error) {
+	if c.Number != 0 || c.Worker != 0 {
+		if err := t.held(jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}); err != nil {
+			return nil, err
+		}
+	}
+	g, err := t.guarded(c.Build)
+	if err != nil {
+		return nil, err
+	}
+	if g.claim != c.Number || c.Number != 0 && (g.worker != c.Worker || g.epoch != c.Epoch) {
+		return nil, jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: claim %d is no longer held", c.Build, c.Number)
+	}
+	return g, nil
+}
+
+// guarded reads a build, or returns NotFound.
+func (t *tx) guarded(id int64) (*guarded, error) {
+	var g guarded
+	found, err := t.first(func(r *row) { g = scanGuarded(r) }, guardColumns+`WHERE id = ?`, id)
+	if err == nil && !found {
+		err = noBuild(id)
+	}
+	return &g, err
+}
+
+// active is claimed for a build that is being executed: it runs, or is claimed
+// and was not marked as started, or its clean-up step is executed.
+func (t *tx) active(c jobcontrol.Claim) (*guarded, error) {
+	g, err := t.claimed(c)
+	if err != nil {
+		return nil, err
+	}
+	switch g.state {
+	case jobcontrol.Running, jobcontrol.Queued, jobcontrol.Scheduled:
+		if g.claim != 0 {
+			return g, nil
+		}
+	case jobcontrol.Successful, jobcontrol.Skipped, jobcontrol.Failed, jobcontrol.Cancelled:
+		if g.ran == 0 || g.cleaned {
+			break
+		}
+		cleaning, err := t.cleaning(g)
+		if err != nil || cleaning {
+			return g, err
+		}
+	}
+	return nil, jobcontrol.Errorf(jobcontrol.Conflict, "build %d is %s: it is not being executed", g.id, g.state)
+}
+
+// cleaning tells whether the clean-up steps of the build's Run are executed.
+func (t *tx) cleaning(g *guarded) (bool, error) {
+	if g.run == g.id {
+		return g.open == jobcontrol.RunCleaning, nil
+	}
+	n, err := t.number(`SELECT 1 FROM runs WHERE id = ? AND state = 2`, g.run)
+	return n != 0, err
+}
+
+// check is Transition.Check with the build's id.
+func check(t jobcontrol.Transition, id int64, from, to jobcontrol.State) error {
+	if err := t.Check(from, to); err != nil {
+		return &jobcontrol.Error{Code: jobcontrol.Conflict, Message: fmt.Sprintf("build %d", id), Cause: err}
+	}
+	return nil
+}
