@@ -124,11 +124,15 @@ func (p *Planner) Select(ctx context.Context, r Request) (*Plan, error) {
 	plan := &Plan{Request: r, Items: make([]PlanItem, len(members))}
 	g := p.Jobs.Graph()
 	place := make(map[int32]int, len(members))
+	isTarget := make(map[int32]bool, len(targets))
+	for _, i := range targets {
+		isTarget[i] = true
+	}
 	for n, i := range members {
 		place[i] = n
 		j := p.Jobs.All()[i]
 		it := PlanItem{Job: j, Action: ActionRun, Why: why[i]}
-		if it.New, err = p.newBuild(j, r, slices.Contains(targets, i), it.Why); err != nil {
+		if it.New, err = p.newBuild(j, r, isTarget[i], it.Why); err != nil {
 			return nil, err
 		}
 		for k, d := range g.Dependencies(i) {
@@ -176,12 +180,13 @@ func (p *Planner) targets(r Request) ([]int32, error) {
 		return nil, &Error{Code: Invalid, Message: fmt.Sprintf("--deps %q is not known", r.Deps), Hint: "use none, missing, outdated or all"}
 	}
 	var out []int32
+	seen := make(map[int32]bool, len(r.Jobs))
 	for _, id := range r.Jobs {
 		if _, err := p.Jobs.Job(id); err != nil {
 			return nil, err
 		}
-		i, _ := p.Jobs.Graph().Index(id)
-		if !slices.Contains(out, i) {
+		if i, _ := p.Jobs.Graph().Index(id); !seen[i] {
+			seen[i] = true
 			out = append(out, i)
 		}
 	}
@@ -204,11 +209,19 @@ func (p *Planner) members(r Request, targets []int32, heads map[string]Head) ([]
 				Hint: "use `jobcontrol build --pin`",
 			}
 		}
-		for _, i := range order {
-			why[i] = "needed by " + strings.Join(r.Jobs, ", ")
-		}
+		// In post-order a target follows what it needs.
+		first := 0
+		isTarget := make(map[int32]bool, len(targets))
 		for _, i := range targets {
-			why[i] = asked
+			isTarget[i] = true
+		}
+		for n, i := range order {
+			if isTarget[i] {
+				for _, needed := range order[first:n] {
+					why[needed] = "needed by " + g.ID(i)
+				}
+				why[i], first = asked, n+1
+			}
 		}
 		return order, why, nil
 	}

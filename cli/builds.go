@@ -66,13 +66,15 @@ func eitherFlag(cmd *cobra.Command, name string, value **bool, help string) {
 		return func(text string) error {
 			given, err := strconv.ParseBool(text)
 			v := given == to
+			if *value != nil && **value != v {
+				return fmt.Errorf("--%s and --no-%s contradict each other", name, name)
+			}
 			*value = &v
 			return err
 		}
 	}
 	cmd.Flags().BoolFunc(name, help, set(true))
 	cmd.Flags().BoolFunc("no-"+name, "the opposite of --"+name, set(false))
-	cmd.MarkFlagsMutuallyExclusive(name, "no-"+name)
 }
 
 func (o *buildsOptions) filter() (jobcontrol.BuildFilter, error) {

@@ -132,9 +132,9 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 // logPrinter shows log records.
 type logPrinter struct {
 	*streams
-	buf     strings.Builder
-	fault   error
-	open    string // the logger whose line is not ended yet
+	buf   strings.Builder
+	fault error
+	open  string // the logger whose line is not ended yet
 }
 
 // logChunk is how much is collected before it is written.

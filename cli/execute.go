@@ -12,7 +12,12 @@ type foreground func(ctx context.Context, c jobcontrol.Client, watch jobcontrol.
 // inForeground executes a Run in the foreground, shows it and says by its error
 // how it ended.
 func inForeground(ctx context.Context, e *environment, o executeOptions, n need, do foreground) error {
-	s, err := e.open(ctx, n, o.parallel)
+	return inForegroundOf(ctx, e, o, n, 0, do)
+}
+
+// inForegroundOf is inForeground for a command that is about a known Run.
+func inForegroundOf(ctx context.Context, e *environment, o executeOptions, n need, id int64, do foreground) error {
+	s, err := e.openFor(ctx, n, o.parallel, id)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func install(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
-	store, err := openStore(place, true)
+	store, err := openStore(ctx, place, true)
 	if err != nil {
 		return err
 	}

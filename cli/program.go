@@ -106,8 +106,9 @@ func signalName(s os.Signal) string {
 type environment struct {
 	program Program
 	*streams
-	file    string // of --config-file
-	storage string // of --storage
+	file       string // of --config-file
+	storage    string // of --storage
+	understood bool   // the command line was; what fails from now on is something else
 
 	hard        chan struct{} // closed by the second signal
 	interrupted atomic.Bool   // by the first one

@@ -66,6 +66,7 @@ func newRoot(e *environment) *cobra.Command {
 	f.StringVar(&e.format, "format", "human", "what standard output has: `form` human or json")
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"human", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		e.understood = true
 		if e.format != "human" && e.format != "json" {
 			return usage("use human or json", "--format %q is not known", e.format)
 		}
@@ -101,8 +102,11 @@ func (e *environment) execute(ctx context.Context, args []string) int {
 	root := newRoot(e)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = e.failed()
+	case !e.understood && codeOf(err) == jobcontrol.Internal: // the library's own
+		err = usage("", "%v", err)
 	}
 	return e.fail(err)
 }
@@ -128,7 +132,7 @@ func (e *environment) fail(err error) int {
 	return code.ExitStatus()
 }
 
-// codeOf is the code of an error; an error of the library of flags is one of usage.
+// codeOf is the code of an error; [jobcontrol.Problems] and the like have one too.
 func codeOf(err error) jobcontrol.Code {
 	code := jobcontrol.CodeOf(err)
 	if code == jobcontrol.Internal && errors.Is(err, jobcontrol.ErrInvalid) {

@@ -32,7 +32,7 @@ func uninstall(ctx context.Context, e *environment, yes bool) error {
 			Hint: "confirm with --yes",
 		}
 	}
-	store, err := openStore(place, true)
+	store, err := openStore(ctx, place, true)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,13 +19,10 @@ import (
 	"github.com/jobcontrol/jobcontrol"
 )
 
-const (
-	tellDescriptor = 3               // of a command, for its messages
-	drainWait      = time.Second     // for the end of a stream after the command's last process
-	killWait       = 5 * time.Second // for a killed process to be gone
-)
+// tellDescriptor is the descriptor of a command for its messages.
+const tellDescriptor = 3
 
-// commands executes commands. The fields below once are set by the first one.
+// commands executes commands. What the first one needs is made by once.
 type commands struct {
 	log       *slog.Logger
 	guardian  *Guardian
@@ -32,11 +30,10 @@ type commands struct {
 	token     string // of this process; each command's begins with it
 	sequence  atomic.Int64
 
-	once    sync.Once
-	failed  error
-	null    *os.File
-	spawner *spawner
-	forest  *forest
+	once   sync.Once
+	failed error
+	null   *os.File
+	forest *forest
 }
 
 func newCommands(c Config, log *slog.Logger) *commands {
@@ -57,7 +54,6 @@ func (m *commands) begin() {
 	if m.null, m.failed = os.Open(os.DevNull); m.failed != nil {
 		return
 	}
-	m.spawner = newSpawner()
 	if m.forest, m.failed = newForest(m.subreaper, m.log); m.failed == nil {
 		m.guardian.attach(m.forest.other)
 	}
@@ -65,9 +61,8 @@ func (m *commands) begin() {
 
 func (m *commands) close() {
 	m.once.Do(func() { m.failed = os.ErrClosed })
-	if m.spawner != nil {
+	if m.failed == nil {
 		m.forest.close()
-		m.spawner.close()
 		_ = m.null.Close() // read only
 	}
 }
@@ -78,25 +73,22 @@ type command struct {
 	call     *jobcontrol.Call
 	process  *process
 	tree     *tree
-	token    string
+	pidfd    int // -1: the kernel has none
 
-	out, errs *stream
-	tell      *listener
-	pipes     [3]*pipe
-	names     [3]string
-	reading   sync.WaitGroup
-	drained   chan struct{} // closed when all readers have returned
-	readers   atomic.Int32
-
-	exited chan struct{} // closed when the main process was reaped
+	fds  [3]int // our ends of stdout, stderr and descriptor 3; -1: at its end
+	out  *stream
+	errs *stream
+	tell *listener
 
 	mu     sync.Mutex
 	asked  bool      // the context was cancelled before the process ended, and it was told
 	killAt time.Time // when its grace is over
-	killed bool      // we sent SIGKILL
+	killer *time.Timer
 }
 
-// execute executes the command of a call.
+// execute executes the command of a call. Its goroutine keeps its thread: the
+// kernel sends the process its parent-death signal when the thread ends that
+// started it, and Go ends threads now and then.
 func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, error) {
 	if m.once.Do(m.begin); m.failed != nil {
 		return nil, fmt.Errorf("execute commands: %w", m.failed)
@@ -109,14 +101,17 @@ func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, err
 	if err := m.guardian.ready(); err != nil {
 		return nil, err
 	}
-	c := &command{commands: m, call: call, token: token, exited: make(chan struct{}), drained: make(chan struct{})}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c := &command{commands: m, call: call, tree: &tree{forest: m.forest, token: token}}
 	if err := c.start(ctx, p); err != nil {
 		return nil, err
 	}
-	return c.finish(ctx, c.run(ctx))
+	defer c.release()
+	return c.finish(ctx, c.attend(ctx))
 }
 
-// start starts the process and the readers of what it writes.
+// start starts the process.
 func (c *command) start(ctx context.Context, p *program) error {
 	stdin := c.commands.null
 	if p.stdin != nil {
@@ -131,24 +126,47 @@ func (c *command) start(ctx context.Context, p *program) error {
 	if err != nil {
 		return fmt.Errorf("pipes of the command: %w", err)
 	}
-	pidfd := -1
+	c.pidfd = -1
 	attr := &syscall.ProcAttr{
 		Dir: p.dir, Env: p.env,
 		Files: []uintptr{stdin.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &pidfd},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &c.pidfd},
 	}
 	started := time.Now()
-	c.tree = &tree{forest: c.commands.forest, token: c.token, born: bootTicks(), pipes: ours}
-	err = c.commands.forest.plant(c.tree, func() (int, error) { return c.commands.spawner.start(p.path, p.argv, attr) })
+	c.tree.born, c.tree.pipes = bootTicks(), ours
+	err = c.commands.forest.plant(c.tree, func() (int, error) { return syscall.ForkExec(p.path, p.argv, attr) })
 	closeAll(theirs[:])
 	if err != nil {
 		closeAll(ours[:])
 		return startFailure(p, err)
 	}
-	c.process = newProcess(c.tree.pid, pidfd)
+	c.process, c.fds = &process{pid: c.tree.pid}, ours
 	c.commands.guardian.watch(c.tree, hardLimit(ctx, c.call.Job, started))
-	c.listen(ctx, ours)
+	c.out = &stream{name: "stdout", level: jobcontrol.LevelInfo, record: c.call.Record, capture: resultMode(c.call) != ""}
+	c.errs = &stream{name: "stderr", level: jobcontrol.LevelWarning, record: c.call.Record}
+	c.tell = newListener(ctx, c.call, ours[2])
 	return nil
+}
+
+// release frees what the command used. A process that is still there could not
+// be ended, or a recorder has panicked: it is left to a thread of its own.
+func (c *command) release() {
+	c.mu.Lock()
+	if c.killer != nil {
+		c.killer.Stop()
+	}
+	c.mu.Unlock()
+	c.process.signalGroup(syscall.SIGKILL)
+	c.commands.guardian.forget(c.process.pid)
+	closeAll(append(c.fds[:], c.pidfd))
+	if gone, _ := c.process.reap(); gone {
+		c.commands.forest.remove(c.tree)
+		return
+	}
+	go func() {
+		c.process.wait()
+		c.commands.forest.remove(c.tree)
+	}()
 }
 
 // hardLimit is when the guardian ends the command if this process does not: a
@@ -165,98 +183,6 @@ func hardLimit(ctx context.Context, job *jobcontrol.Job, now time.Time) time.Tim
 		}
 	}
 	return limit
-}
-
-// listen starts the readers.
-func (c *command) listen(ctx context.Context, ours [3]int) {
-	wanted := resultMode(c.call)
-	c.names = [3]string{"stdout", "stderr", "descriptor 3"}
-	for i, fd := range ours {
-		c.pipes[i] = newPipe(fd, c.names[i])
-	}
-	c.out = &stream{name: "stdout", level: jobcontrol.LevelInfo, record: c.call.Record, source: c.pipes[0], capture: wanted != ""}
-	c.errs = &stream{name: "stderr", level: jobcontrol.LevelWarning, record: c.call.Record, source: c.pipes[1]}
-	c.tell = newListener(ctx, c.call, c.pipes[2])
-	c.readers.Store(3)
-	for _, read := range [3]func(){c.out.read, c.errs.read, c.tell.read} {
-		go func() {
-			read()
-			if c.readers.Add(-1) == 0 {
-				close(c.drained)
-			}
-		}()
-	}
-}
-
-// run waits until the command and everything it started have ended, or were
-// given up. The error is that of the waiting.
-func (c *command) run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() { c.terminate(ctx) })
-	err := c.process.wait()
-	close(c.exited)
-	stop()
-	c.mu.Lock()
-	asked, killAt := c.asked, c.killAt
-	c.mu.Unlock()
-	if asked {
-		c.tree.awaitGroup(killAt)
-	}
-	c.commands.guardian.forget(c.process.pid)
-	c.commands.forest.fell(c.tree, func(level jobcontrol.Level, m string) { report(c.call, level, m) })
-	c.drain()
-	c.process.close()
-	return err
-}
-
-// terminate ends the process group: SIGTERM, and SIGKILL when the grace is over.
-func (c *command) terminate(ctx context.Context) {
-	grace := graceLeft(ctx, c.call.Job)
-	c.mu.Lock()
-	c.killAt = time.Now().Add(grace)
-	first := syscall.SIGTERM
-	if grace == 0 {
-		first = syscall.SIGKILL
-	}
-	c.asked = c.process.signalGroup(first)
-	c.killed = c.asked && grace == 0
-	c.mu.Unlock()
-	if !c.asked {
-		return
-	}
-	if grace > 0 {
-		c.process.signalGroup(syscall.SIGCONT) // a stopped process cannot end
-		timer := time.NewTimer(grace)
-		defer timer.Stop()
-		select {
-		case <-c.exited:
-			return
-		case <-timer.C:
-		}
-		c.mu.Lock()
-		c.killed = c.process.signalGroup(syscall.SIGKILL)
-		c.mu.Unlock()
-	}
-	c.process.giveUp(killWait)
-}
-
-// drain waits for the readers to reach the end of what was written.
-func (c *command) drain() {
-	timer := time.NewTimer(drainWait)
-	defer timer.Stop()
-	select {
-	case <-c.drained:
-	case <-timer.C:
-		for _, p := range c.pipes {
-			p.giveUp()
-		}
-		<-c.drained
-	}
-	for i, p := range c.pipes {
-		if p.givenUp {
-			report(c.call, jobcontrol.LevelWarning, c.names[i]+" is still held open by a process that was not ended; what it writes from now on is lost")
-		}
-		p.close()
-	}
 }
 
 // openPipes makes what a command writes to: stdout, stderr and descriptor 3.
@@ -282,19 +208,11 @@ func openPipes() (ours, theirs [3]int, err error) {
 	}
 	ours[2], theirs[2] = pair[0], pair[1]
 	for _, fd := range ours {
-		if err = unix.SetNonblock(fd, true); err != nil {
+		if _, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_NONBLOCK); err != nil {
 			return ours, theirs, os.NewSyscallError("fcntl", err)
 		}
 	}
 	return ours, theirs, nil
-}
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		if fd >= 0 {
-			_ = unix.Close(fd) // nothing was written
-		}
-	}
 }
 
 // memoryFile returns a file that no other process can find by name.

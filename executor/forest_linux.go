@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,7 +36,7 @@ type forest struct {
 	session   int
 	census    *census
 
-	planting sync.Mutex // held from before a process exists until it is known
+	planting atomic.Int32 // how many processes may exist that are not in trees yet
 
 	mu      sync.Mutex
 	trees   map[int]*tree // standing, by the number of the main process
@@ -72,8 +73,8 @@ func newForest(subreaper bool, log *slog.Logger) (*forest, error) {
 
 // plant adds a tree whose main process start starts.
 func (f *forest) plant(t *tree, start func() (int, error)) error {
-	f.planting.Lock()
-	defer f.planting.Unlock()
+	f.planting.Add(1)
+	defer f.planting.Add(-1)
 	pid, err := start()
 	if err != nil {
 		return err
@@ -109,11 +110,15 @@ func (f *forest) known(pid int) bool {
 
 // stranger tells whether a child is none of those that known knows.
 func (f *forest) stranger(pid int) bool {
-	if f.known(pid) {
-		return false
+	for range 20 {
+		if f.known(pid) {
+			return false
+		}
+		if f.planting.Load() == 0 {
+			break
+		}
+		time.Sleep(100 * time.Microsecond) // it may just have been started
 	}
-	f.planting.Lock() // it may just have been started
-	defer f.planting.Unlock()
 	return !f.known(pid)
 }
 
@@ -140,17 +145,19 @@ func (t *tree) groupLives() bool {
 	return syscall.Kill(-t.pid, 0) != syscall.ESRCH
 }
 
-// fell ends what is left of a tree whose main process was reaped, and reports
-// it. In most cases there is nothing, and it takes some microseconds to know.
+// remove takes a tree out of the forest.
+func (f *forest) remove(t *tree) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.trees, t.pid)
+}
+
+// bare tells whether nothing is left of a tree whose main process was reaped. It
+// takes some microseconds, and says no when it would take longer to know.
+func (f *forest) bare(t *tree) bool { return !t.groupLives() && !f.census.suspicious(f, t) }
+
+// fell ends what is left of a tree whose main process was reaped, and reports it.
 func (f *forest) fell(t *tree, report func(jobcontrol.Level, string)) {
-	defer func() {
-		f.mu.Lock()
-		delete(f.trees, t.pid)
-		f.mu.Unlock()
-	}()
-	if !t.groupLives() && !f.census.suspicious(f, t) {
-		return
-	}
 	rest := f.members(t)
 	for end := time.Now().Add(settleTime); len(rest) > 0 && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)

@@ -152,21 +152,20 @@ func (g *Guardian) start() error {
 		defer null.Close()
 		_, err = fmt.Fprintf(pipe, "worker %s\n", g.token)
 	}
-	pidfd := -1
 	var pid int
 	if err == nil {
 		pid, err = syscall.ForkExec("/proc/self/exe", g.argv, &syscall.ProcAttr{
 			Dir:   "/",
 			Env:   guardianEnv(os.Environ()),
 			Files: []uintptr{uintptr(p[0]), null.Fd(), null.Fd()},
-			Sys:   &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd},
+			Sys:   &syscall.SysProcAttr{Setsid: true},
 		})
 	}
 	if err != nil {
 		_ = pipe.Close() // nothing was written that matters
 		return err
 	}
-	g.pipe, g.process, g.ended = pipe, newProcess(pid, pidfd), make(chan struct{})
+	g.pipe, g.process, g.ended = pipe, &process{pid: pid}, make(chan struct{})
 	for _, n := range g.notify {
 		n(pid, true)
 	}
@@ -187,8 +186,7 @@ func guardianEnv(base []string) []string {
 
 // await reaps the process, and has another one started if it should not have ended.
 func (g *Guardian) await(p *process, pipe *os.File, ended chan struct{}) {
-	_ = p.wait() // whatever it says, there is none any more
-	p.close()
+	p.wait()
 	g.mu.Lock()
 	for _, n := range g.notify {
 		n(p.pid, false)

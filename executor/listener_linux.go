@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,50 +24,93 @@ const (
 )
 
 // A listener carries out what a command tells on descriptor 3, one message
-// after the other. Its results are for others once read has returned.
+// after the other. One goroutine uses it at a time; most commands tell nothing,
+// and then it needs none of its own.
 type listener struct {
 	ctx  context.Context
 	call *jobcontrol.Call
-	pipe *pipe
+	fd   int // ours; does not block
 
 	outcome *jobcontrol.Failure // how the command says that its attempt ends
 	result  json.RawMessage
 	told    bool // there is a result
 
+	buf        []byte
+	held       int   // bytes at the start of buf that belong to an unfinished message
 	calls      []int // descriptors that came along, for the messages that announce them
 	skipping   bool  // the rest of a message that was too long
 	complaints int
 }
 
-func newListener(ctx context.Context, call *jobcontrol.Call, p *pipe) *listener {
-	return &listener{ctx: ctx, call: call, pipe: p}
+func newListener(ctx context.Context, call *jobcontrol.Call, fd int) *listener {
+	return &listener{ctx: ctx, call: call, fd: fd}
 }
 
-// read carries out messages until there are no more.
-func (l *listener) read() {
-	buf, held := make([]byte, firstBuffer), 0
+// receive reads once, without waiting, and returns how much there is to carry
+// out; io.EOF at the end, EAGAIN if there is nothing yet.
+func (l *listener) receive() (int, error) {
+	if l.held == len(l.buf) {
+		grown := make([]byte, min(max(4*len(l.buf), firstBuffer), maxLine))
+		copy(grown, l.buf)
+		l.buf = grown
+	}
+	var oob [64]byte
 	for {
-		n, err := l.receive(buf[held:])
-		if n > 0 {
-			held = l.split(buf, held, held+n)
+		n, oobn, _, _, err := unix.Recvmsg(l.fd, l.buf[l.held:], oob[:], unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return 0, err
+		case n == 0:
+			return 0, io.EOF
 		}
-		if err != nil {
+		if oobn > 0 {
+			l.accept(oob[:oobn])
+		}
+		return n, nil
+	}
+}
+
+// carryOut carries out the messages that end in the n bytes just received.
+func (l *listener) carryOut(n int) {
+	l.held = l.split(l.buf, l.held, l.held+n)
+	if l.held == maxLine {
+		l.tooLong(l.buf)
+		l.held = 0
+	}
+}
+
+// listen carries out messages until their end, or until the socket's deadline.
+// It begins with the n bytes just received.
+func (l *listener) listen(socket *os.File, n int) {
+	raw, err := socket.SyscallConn()
+	for err == nil {
+		if n > 0 {
+			l.carryOut(n)
+		}
+		waitErr := raw.Read(func(uintptr) bool {
+			n, err = l.receive()
+			return err != unix.EAGAIN
+		})
+		if waitErr != nil {
+			err = waitErr
+		}
+	}
+	for left := drainLimit; err != io.EOF && left > 0; left -= n { // given up: what is there still counts
+		if n, err = l.receive(); err != nil {
 			break
 		}
-		switch {
-		case held < len(buf):
-		case len(buf) < maxLine:
-			grown := make([]byte, min(4*len(buf), maxLine))
-			copy(grown, buf[:held])
-			buf = grown
-		default:
-			l.tooLong(buf)
-			held = 0
-		}
+		l.carryOut(n)
 	}
-	if held > 0 && !l.skipping {
-		l.line(buf[:held]) // without its newline
+}
+
+// end carries out an unfinished message and frees what the listener holds.
+func (l *listener) end() {
+	if l.held > 0 && !l.skipping {
+		l.line(l.buf[:l.held])
 	}
+	l.buf, l.held = nil, 0
 	closeAll(l.calls)
 	l.calls = nil
 	if more := l.complaints - maxComplaints; more > 0 {
@@ -250,43 +292,6 @@ func (l *listener) answer() {
 		_ = conn.SetDeadline(time.Now().Add(callTimeout))
 		_, _ = conn.Write(append(data, '\n')) // who does not wait for the reply has no use for it
 	}
-}
-
-// receive reads from the socket, and keeps descriptors that come along.
-func (l *listener) receive(b []byte) (n int, err error) {
-	oob := make([]byte, unix.CmsgSpace(4*4))
-	once := func(fd int) error {
-		var oobn int
-		n, oobn, _, _, err = unix.Recvmsg(fd, b, oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
-		if err == nil && oobn > 0 {
-			l.accept(oob[:oobn])
-		}
-		return err
-	}
-	if l.pipe.givenUp {
-		return l.pipe.drain(func() (int, error) { err := once(l.pipe.fd); return n, err })
-	}
-	raw, err := l.pipe.file.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	waitErr := raw.Read(func(fd uintptr) bool {
-		for once(int(fd)) == unix.EINTR {
-		}
-		return err != unix.EAGAIN
-	})
-	switch {
-	case errors.Is(waitErr, os.ErrDeadlineExceeded):
-		l.pipe.givenUp, l.pipe.left = true, drainLimit
-		return 0, nil
-	case waitErr != nil:
-		return 0, waitErr
-	case err != nil:
-		return 0, os.NewSyscallError("recvmsg", err)
-	case n == 0:
-		return 0, io.EOF
-	}
-	return n, nil
 }
 
 // accept keeps the descriptors of a control message.

@@ -41,17 +41,24 @@ func (e *engine) arithmetic(ev *exec.Evaluator, s *site) *exec.Value {
 		return exec.AsValue(l.String() + r.String())
 	case op.Type == tokens.Addition && l.IsList() && r.IsList():
 		return exec.AsValue(slices.Concat(items(l), items(r)))
+	case op.Type == tokens.Modulo && l.IsString():
+		values := []any{r.Interface()}
+		if r.IsList() {
+			values = items(r)
+		}
+		text, err := format(l.String(), values)
+		if err != nil {
+			panic(at.source.errorAt(op, "%v", err))
+		}
+		return exec.AsValue(text)
 	case op.Type == tokens.Multiply && (l.IsString() || l.IsList()) && r.IsInteger():
 		return e.repeat(at, l, r.Integer())
 	case op.Type == tokens.Multiply && l.IsInteger() && (r.IsString() || r.IsList()):
 		return e.repeat(at, r, l.Integer())
 	}
 	err := at.source.errorAt(op, "%s %s %s does not work", kindOf(l), op.Val, kindOf(r))
-	switch {
-	case op.Type == tokens.Addition && (l.IsString() || r.IsString()):
+	if op.Type == tokens.Addition && (l.IsString() || r.IsString()) {
 		err.Hint = "~ joins values as texts"
-	case op.Type == tokens.Modulo && l.IsString():
-		err.Hint = "use the filter format: {{ \"%s\" | format(value) }}"
 	}
 	panic(err)
 }
@@ -152,7 +159,7 @@ func (e *engine) numbers(_ *exec.Evaluator, va *exec.VarArgs) *exec.Value {
 	from, to, step := 0, 0, 1
 	for _, a := range va.Args {
 		if !a.IsInteger() {
-			panic(e.here("range() takes whole numbers, not %s", kindOf(a)))
+			panic(e.rough("range() takes whole numbers, not %s", kindOf(a)))
 		}
 	}
 	switch len(va.Args) {
@@ -164,14 +171,14 @@ func (e *engine) numbers(_ *exec.Evaluator, va *exec.VarArgs) *exec.Value {
 			step = va.Args[2].Integer()
 		}
 	default:
-		panic(e.here("range() takes one to three numbers"))
+		panic(e.rough("range() takes one to three numbers"))
 	}
 	if step == 0 {
-		panic(e.here("the step of range() must not be 0"))
+		panic(e.rough("the step of range() must not be 0"))
 	}
 	count := math.Ceil((float64(to) - float64(from)) / float64(step))
 	if count > maxNumbers {
-		panic(e.here("range() has more than 1,000,000 numbers"))
+		panic(e.rough("range() has more than 1,000,000 numbers"))
 	}
 	list := make([]int, 0, max(int(count), 0))
 	for i := range max(int(count), 0) {

@@ -32,5 +32,5 @@
 // The language is that of gonja; the arithmetic, for, import and include are made
 // strict as in Python here. What remains: a macro's argument without a default must
 // be given; for takes one or two names; set takes one; numbers are 64 bits wide;
-// string formatting with % is refused, the filter format does the same.
+// none is printed as nothing.
 package template

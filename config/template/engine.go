@@ -8,12 +8,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/nikolalohinski/gonja/v2/builtins"
 	syntax "github.com/nikolalohinski/gonja/v2/config"
 	"github.com/nikolalohinski/gonja/v2/exec"
-	"github.com/nikolalohinski/gonja/v2/tokens"
 )
 
 // engine is one rendering of one input. It belongs to one goroutine; only now may
@@ -39,40 +37,6 @@ type engine struct {
 	includes  int
 }
 
-// source is a file that was read.
-type source struct {
-	name   string // as errors call it
-	text   string
-	shifts map[int]bool // lines before which a space was put, see scanner.breaks
-}
-
-// place is where a token is, in the file as its author wrote it.
-func (s *source) place(t *tokens.Token) (line, column int) {
-	if t == nil || t.Line == 0 {
-		return 0, 0
-	}
-	column = t.Col
-	if s.shifts[t.Line] {
-		column--
-	}
-	line, at := t.Line, 0
-	for range line - 1 {
-		i := strings.IndexByte(s.text[at:], '\n')
-		if i < 0 {
-			return line, max(column, 1)
-		}
-		at += i + 1
-	}
-	end := min(at+max(column-1, 0), len(s.text))
-	return line, utf8.RuneCountInString(s.text[at:end]) + 1
-}
-
-func (s *source) errorAt(t *tokens.Token, format string, args ...any) *Error {
-	e := &Error{File: s.name, Message: fmt.Sprintf(format, args...)}
-	e.Line, e.Column = s.place(t)
-	return e
-}
-
 func newEngine(ctx context.Context, in Input, root *os.Root, limits Limits, deadline time.Time) *engine {
 	e := &engine{
 		ctx: ctx, limits: limits, deadline: deadline, name: in.Name, root: root,
@@ -88,7 +52,7 @@ func newEngine(ctx context.Context, in Input, root *os.Root, limits Limits, dead
 	globals.Set(siteFunction, e.visit)
 	e.env = &exec.Environment{
 		Context:           globals,
-		Filters:           builtins.Filters,
+		Filters:           filters(),
 		Tests:             builtins.Tests,
 		ControlStructures: e.structures(),
 		Methods:           builtins.Methods,
@@ -100,15 +64,15 @@ func newEngine(ctx context.Context, in Input, root *os.Root, limits Limits, dead
 func (e *engine) run(text string) (out string, err error) {
 	w := &limitedText{engine: e}
 	defer func() {
-		r := recover()
-		if r == nil {
-			return
+		switch r := recover().(type) {
+		case nil:
+		case *Error:
+			out, err = "", r
+		case roughError:
+			out, err = "", r
+		default:
+			out, err = "", e.here("the template makes the template engine fail: %v", r)
 		}
-		if stop, ok := r.(*Error); ok {
-			out, err = "", stop
-			return
-		}
-		out, err = "", e.here("the template makes the template engine fail: %v", r)
 	}()
 	t, err := e.parse(e.name, e.name, text)
 	if err != nil {
@@ -146,29 +110,13 @@ func (e *engine) prepare(path, name, text string) (ready string, err error) {
 	}
 	src := &source{name: name, text: text, shifts: map[int]bool{}}
 	e.sources[path] = src
+	if len(s.breaks) > 0 {
+		s, _ = scan(name, src.shift(s.breaks))
+	}
 	if e.marks != nil {
-		return e.marks.put(name, s), nil
+		s, _ = scan(name, e.marks.put(src, s))
 	}
-	return src.shift(s.breaks), nil
-}
-
-// shift puts a space at the beginning of lines within a tag: gonja takes a bare line
-// break for a part of the word that follows it.
-func (s *source) shift(breaks []int) string {
-	if len(breaks) == 0 {
-		return s.text
-	}
-	var out strings.Builder
-	at, line := 0, 1
-	for _, b := range breaks {
-		line += strings.Count(s.text[at:b], "\n")
-		s.shifts[line] = true
-		out.WriteString(s.text[at:b])
-		out.WriteByte(' ')
-		at = b
-	}
-	out.WriteString(s.text[at:])
-	return out.String()
+	return src.condense(s), nil
 }
 
 // here is an error at the place that was executed last.

@@ -72,7 +72,18 @@ func blame(x nodes.Expression, text string) *tokens.Token {
 }
 
 // roughError is an error whose place a precise rendering knows better.
-type roughError struct{ *Error }
+type roughError struct{ known *Error }
+
+// Error returns the place and the message.
+func (r roughError) Error() string { return r.known.Error() }
+
+// Unwrap returns the error with the rough place.
+func (r roughError) Unwrap() error { return r.known }
+
+// rough is an error near the place that was executed last.
+func (e *engine) rough(format string, args ...any) roughError {
+	return roughError{e.here(format, args...)}
+}
 
 // failure is the error of a value within a site.
 func (e *engine) failure(s *site, v *exec.Value) any {
@@ -170,7 +181,7 @@ func (e *engine) similar(name, source string) string {
 
 // didYouMean is a hint at the name that differs by the fewest edits.
 func didYouMean(name string, names []string) string {
-	best, least := "", max(1, len(name)/3)+1
+	best, least := "", (len(name)+1)/3+1
 	for _, n := range names {
 		if d := edits(name, n); n != name && d < least {
 			best, least = n, d

@@ -78,7 +78,7 @@ type marker struct {
 
 // put returns the source with a mark in front of the first character of every line
 // of every segment, where no trimming of white space can see it.
-func (m *marker) put(file string, s *scanner) string {
+func (m *marker) put(src *source, s *scanner) string {
 	if hasMarks(s.text) {
 		m.failed = true
 		return s.text
@@ -95,8 +95,11 @@ func (m *marker) put(file string, s *scanner) string {
 			}
 			line, lineStart = line+1, lineStart+i+1
 		}
-		n := len(m.places)
-		m.places = append(m.places, Place{file, line, utf8.RuneCountInString(s.text[lineStart:offset]) + 1})
+		n, column := len(m.places), utf8.RuneCountInString(s.text[lineStart:offset])+1
+		if src.shifts[line] {
+			column--
+		}
+		m.places = append(m.places, Place{src.name, line, column})
 		out.WriteRune(rune(markHigh + n/markBase))
 		out.WriteRune(rune(markLow + n%markBase))
 		copied = offset

@@ -20,11 +20,12 @@ type site struct {
 type siteKind int
 
 const (
-	plainSite     siteKind = iota // note the place of an error
-	arithmeticSite                // + - * / // % **
-	listSite                      // no element may be undefined
-	iterableSite                  // what a for goes over
-	conditionSite                 // the if of a for
+	plainSite      siteKind = iota // note the place of an error
+	arithmeticSite                 // + - * / // % **
+	listSite                       // no element may be undefined
+	iterableSite                   // what a for goes over
+	conditionSite                  // the if of a for
+	notSite                        // not
 )
 
 // siteFunction is the name under which the engine is called; no template can spell it.
@@ -64,6 +65,12 @@ func (e *engine) visit(ev *exec.Evaluator, va *exec.VarArgs) *exec.Value {
 			panic(e.failure(s, v))
 		}
 		return v
+	case notSite:
+		v := ev.Eval(s.expr)
+		if v.IsError() {
+			return v
+		}
+		return exec.AsValue(!v.IsTrue())
 	}
 	return e.watch(ev, s)
 }
@@ -72,22 +79,55 @@ func (e *engine) visit(ev *exec.Evaluator, va *exec.VarArgs) *exec.Value {
 func (w *rewriter) template(t *nodes.Template) {
 	for ; t != nil; t = t.Parent {
 		w.source = w.engine.sources[t.Identifier]
-		w.list(t.Nodes)
+		t.Nodes = w.list(t.Nodes)
 		for _, b := range t.Blocks {
 			w.wrapper(b)
 		}
 	}
 }
 
-func (w *rewriter) list(list []nodes.Node) {
+// list prepares nodes that are executed one after the other. In front of what may take
+// long or much memory it puts a note of the place, for the watchdog.
+func (w *rewriter) list(list []nodes.Node) []nodes.Node {
+	busy := 0
 	for _, n := range list {
 		switch n := n.(type) {
+		case *nodes.Data:
+			n.Data.Val = w.source.restore(n.Data.Val)
 		case *nodes.Output:
+			if isBusy(n.Expression) {
+				busy++
+			}
 			n.Expression, n.Condition, n.Alternative = w.slot(n.Expression), w.slot(n.Condition), w.slot(n.Alternative)
 		case *nodes.ControlStructureBlock:
+			busy++
 			w.structure(n.ControlStructure)
 		}
 	}
+	if busy == 0 {
+		return list
+	}
+	out := make([]nodes.Node, 0, len(list)+busy)
+	for _, n := range list {
+		switch n := n.(type) {
+		case *nodes.Output:
+			if isBusy(n.Expression) {
+				out = append(out, w.note(tokenOf(n.Expression), false))
+			}
+		case *nodes.ControlStructureBlock:
+			out = append(out, w.note(n.Location, false))
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+func isBusy(x nodes.Expression) bool {
+	switch x.(type) {
+	case *nodes.FilteredExpression, *nodes.Call:
+		return true
+	}
+	return false
 }
 
 func (w *rewriter) wrapper(b *nodes.Wrapper) {
@@ -95,7 +135,7 @@ func (w *rewriter) wrapper(b *nodes.Wrapper) {
 		return
 	}
 	w.seen[b] = true
-	w.list(b.Nodes)
+	b.Nodes = w.list(b.Nodes)
 }
 
 // body prepares what may be executed again and again: it begins with a look at the clock.
@@ -104,8 +144,13 @@ func (w *rewriter) body(b *nodes.Wrapper) {
 		return
 	}
 	w.wrapper(b)
-	t := &tick{engine: w.engine, site: &site{token: b.Location, source: w.source}}
-	b.Nodes = append([]nodes.Node{&nodes.ControlStructureBlock{Location: b.Location, Name: "tick", ControlStructure: t}}, b.Nodes...)
+	b.Nodes = append([]nodes.Node{w.note(b.Location, true)}, b.Nodes...)
+}
+
+// note makes a node that notes that a place is executed, and may look at the clock.
+func (w *rewriter) note(token *tokens.Token, clock bool) nodes.Node {
+	t := &tick{w.engine, site{token: token, source: w.source}, clock}
+	return &nodes.ControlStructureBlock{Location: token, Name: "tick", ControlStructure: t}
 }
 
 // slot prepares an expression that stands alone, such as what is printed or an argument.
@@ -138,7 +183,7 @@ func (w *rewriter) expression(x nodes.Expression) nodes.Expression {
 	case *nodes.UnaryExpression:
 		n.Term = w.slot(n.Term)
 	case *nodes.Negation:
-		n.Term = w.slot(n.Term)
+		return w.site(notSite, w.slot(n.Term), n.Operator)
 	case *nodes.List:
 		w.slots(n.Val, nil)
 		return w.site(listSite, n, n.Location)
@@ -251,6 +296,8 @@ func (w *rewriter) fields(v reflect.Value) {
 			w.slots(nil, *p)
 		case **nodes.Wrapper:
 			w.wrapper(*p)
+		case **nodes.Data: // of raw
+			(*p).Data.Val = w.source.restore((*p).Data.Val)
 		case *[]*nodes.FilterCall:
 			for _, f := range *p {
 				w.slots(f.Args, f.Kwargs)
@@ -285,13 +332,15 @@ func tokenOf(x nodes.Expression) *tokens.Token {
 	return &tokens.Token{}
 }
 
-// tick is executed once per turn of a loop and call of a macro.
+// tick notes the place that is executed; once per turn of a loop and call of a macro it
+// looks at the clock.
 type tick struct {
 	engine *engine
-	site   *site
+	site   site
+	clock  bool
 }
 
-// Position is where the body begins.
+// Position is the place.
 func (t *tick) Position() *tokens.Token { return t.site.token }
 
 // String names the structure.
@@ -299,7 +348,9 @@ func (t *tick) String() string { return "tick" }
 
 // Execute stops the rendering where its time is over.
 func (t *tick) Execute(*exec.Renderer, *nodes.ControlStructureBlock) error {
-	t.engine.now.Store(t.site)
-	t.engine.check()
+	t.engine.now.Store(&t.site)
+	if t.clock {
+		t.engine.check()
+	}
 	return nil
 }

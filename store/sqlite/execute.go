@@ -144,7 +144,7 @@ func (t *tx) repeated(g *guarded, p *packed) (bool, error) {
 // reported during it.
 func (t *tx) insertAttempt(p *packed) error {
 	_, err := t.exec(`INSERT INTO attempts (id, data, failure) VALUES (?, ?, ?)`,
-		place(p.claim.Build, int64(p.Attempt.Number)), p.attempt, p.wholeFailure)
+		place(p.claim.Build, int64(p.Attempt.Number)), p.attempt, p.whole)
 	if err != nil {
 		return err
 	}
@@ -201,14 +201,4 @@ func (t *tx) report(build int64, logs *packedLogs, progress []jobcontrol.Progres
 		return err
 	}
 	return t.putProgress(build, progress)
-}
-
-// packed is an Ended with what can be encoded before the transaction.
-type packed struct {
-	*jobcontrol.Ended
-	claim           jobcontrol.Claim
-	attempt         []byte
-	failure, frames []byte
-	wholeFailure    []byte
-	logs            *packedLogs
 }

@@ -137,7 +137,8 @@ CREATE TABLE logs (
   until     INTEGER NOT NULL,     -- the latest record
   size      INTEGER NOT NULL,     -- of data before compression
   size_end  INTEGER NOT NULL,     -- sum of size up to this row, those deleted included
-  bytes_end INTEGER NOT NULL,     -- likewise of the messages alone
+  bytes     INTEGER NOT NULL,     -- of the messages alone
+  bytes_end INTEGER NOT NULL,     -- likewise the sum of bytes
   tail      INTEGER NOT NULL,     -- number of the first row beyond the half that is always kept; 0: none yet
   batch     INTEGER NOT NULL,     -- hash of the report that it came with
   packed    INTEGER NOT NULL,     -- 1: data is compressed (flate)

@@ -1,0 +1,314 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/config"
+	"github.com/jobcontrol/jobcontrol/executor"
+	"github.com/jobcontrol/jobcontrol/store/sqlite"
+	"github.com/jobcontrol/jobcontrol/worker"
+)
+
+// This file is the only one that knows which store, which file and which
+// executor stand behind a client.
+
+// need says what a command wants to be opened.
+type need int
+
+const (
+	needStore     need = iota // the store; the file only where it names it
+	needStoreWork             // … and to execute what the store knows, with the file's secrets
+	needJobs                  // the file and the store
+	needChecks                // … and to execute checks, storing nothing
+	needWork                  // … and to execute jobs
+)
+
+// opened is what a command works with until it closes it.
+type opened struct {
+	client  jobcontrol.Client
+	jobs    *jobcontrol.Jobs // without jobs where no file was read
+	project string
+	closers []func()
+}
+
+// close frees everything, in the reverse order of opening.
+func (s *opened) close() {
+	for _, f := range slices.Backward(s.closers) {
+		f()
+	}
+}
+
+// child runs a helper process, if this process was started as one.
+func child() (status int, helper bool) {
+	executor.Child()
+	config.Child()
+	return 0, false
+}
+
+// open opens what a command needs, and says on standard error which Runs wait
+// for a decision. parallel is how many attempts execute at a time; 0: the cores.
+func (e *environment) open(ctx context.Context, n need, parallel int) (*opened, error) {
+	return e.openFor(ctx, n, parallel, 0)
+}
+
+// openFor is open for a command that is itself about one Run.
+func (e *environment) openFor(ctx context.Context, n need, parallel int, run int64) (*opened, error) {
+	f, err := e.fileFor(ctx, n)
+	if err != nil {
+		return nil, err
+	}
+	place, err := e.placeOf(f)
+	if err != nil {
+		return nil, err
+	}
+	s := &opened{}
+	if s.jobs, err = jobsOf(f); err != nil {
+		return nil, err
+	}
+	writes := n == needWork || n == needStoreWork
+	store, err := openStore(ctx, place, writes)
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() { _ = store.Close() }) // what was written is durable already
+	if err := store.Install(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	cfg := worker.Config{Store: store, Jobs: s.jobs, Registry: e.program.Registry, Parallel: parallel}
+	if f != nil {
+		cfg.Secret, cfg.Project, cfg.File = f.Secret, f.Project, f.Path
+		s.project = f.Project
+	}
+	cfg.Executor = s.executor(e, n)
+	client := worker.NewClient(cfg)
+	s.client = client
+	if err := e.tellInterrupted(ctx, client, s.project, run); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// executor starts what executes tasks, for commands that do.
+func (s *opened) executor(e *environment, n need) jobcontrol.Executor {
+	c := executor.Config{Registry: e.program.Registry}
+	if n == needWork || n == needStoreWork || n == needChecks {
+		c.Guardian = executor.NewGuardian([]string{"jobcontrol-guardian"})
+		c.Subreaper = true
+		s.closers = append(s.closers, c.Guardian.Close)
+	}
+	x := executor.New(c)
+	s.closers = append(s.closers, x.Close)
+	return x
+}
+
+// tellInterrupted looks for programs that died and tells which Runs wait for a
+// decision; the Run that the command is about is not told.
+func (e *environment) tellInterrupted(ctx context.Context, c *worker.Client, project string, about int64) error {
+	if _, err := c.Rescue(ctx); err != nil {
+		return err
+	}
+	const most = 3
+	runs, err := c.Runs(ctx, jobcontrol.RunFilter{Project: project, States: []jobcontrol.RunState{jobcontrol.RunInterrupted}, Limit: most + 1})
+	if err != nil {
+		return err
+	}
+	for i := range runs {
+		if i == most {
+			e.note("more runs were interrupted: `jobcontrol runs --state interrupted`")
+			break
+		}
+		if runs[i].ID != about {
+			e.note("%s", interruptedText(&runs[i]))
+		}
+	}
+	return nil
+}
+
+// path is the configuration file, and whether it was named.
+func (e *environment) path() (path string, named bool) {
+	if e.file != "" {
+		return e.file, true
+	}
+	if path := e.getenv("JOBCONTROL_CONFIG_FILE"); path != "" {
+		return path, true
+	}
+	return "jobcontrol.yaml", false
+}
+
+// load reads the file; what is wrong with it is one error.
+func (e *environment) load(ctx context.Context) (*config.File, error) {
+	path, _ := e.path()
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return nil, &jobcontrol.Error{
+			Code: jobcontrol.Invalid, Message: "configuration file " + path + " not found",
+			Hint: "`jobcontrol init` writes one to start with; -c names another one",
+		}
+	}
+	return config.Load(ctx, path)
+}
+
+// fileFor reads the file where the command needs it: always for its jobs; only
+// for the store's sake, it may be missing or be anything where --storage names
+// the store; for the secrets it is read then, but need not be there. Nil: none.
+func (e *environment) fileFor(ctx context.Context, n need) (*config.File, error) {
+	path, named := e.path()
+	if e.storage != "" && n == needStore {
+		return nil, nil
+	}
+	if e.storage != "" && n == needStoreWork && !named {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+	}
+	f, err := e.load(ctx)
+	if err != nil && n == needStore {
+		return nil, withHint(err, "with --storage the file is not read")
+	}
+	if err == nil && n != needStore {
+		e.warn(f)
+	}
+	return f, err
+}
+
+// withHint adds a hint to an error that has none.
+func withHint(err error, hint string) error {
+	if jobcontrol.HintOf(err) != "" || jobcontrol.CodeOf(err) != jobcontrol.Invalid {
+		return err
+	}
+	return &jobcontrol.Error{Code: jobcontrol.Invalid, Hint: hint, Cause: err}
+}
+
+// jobsOfFile are the jobs of the file, for completion.
+func (e *environment) jobsOfFile(ctx context.Context) (*jobcontrol.Jobs, error) {
+	f, err := e.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return f.Jobs, nil
+}
+
+func jobsOf(f *config.File) (*jobcontrol.Jobs, error) {
+	if f == nil {
+		return jobcontrol.NewJobs(nil)
+	}
+	return f.Jobs, nil
+}
+
+// warnings are the file's warnings as text.
+func (e *environment) warnings(f *config.File) []string {
+	out := make([]string, len(f.Warnings))
+	for i, w := range f.Warnings {
+		out[i] = fmt.Sprint(w)
+	}
+	return out
+}
+
+// warn tells the file's warnings on standard error.
+func (e *environment) warn(f *config.File) {
+	for _, w := range e.warnings(f) {
+		e.note("warning: %s", visible(w))
+	}
+}
+
+// unknownFunctions says which jobs name functions that this program does not
+// have; another program that embeds the command line may have them.
+func (e *environment) unknownFunctions(jobs *jobcontrol.Jobs) []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, j := range jobs.All() {
+		for _, p := range []jobcontrol.Phase{jobcontrol.PhaseCheck, jobcontrol.PhaseRun, jobcontrol.PhaseCleanup, jobcontrol.PhaseOnDelete} {
+			t := j.TaskOf(p)
+			if t == nil || t.Function == "" || seen[t.Function] {
+				continue
+			}
+			seen[t.Function] = true
+			if _, ok := e.program.Registry.Lookup(t.Function); !ok {
+				out = append(out, fmt.Sprintf("job %q: this program has no function %q (`jobcontrol tasks` lists those it has)", j.ID, t.Function))
+			}
+		}
+	}
+	return out
+}
+
+// A place is where a store is.
+type place struct {
+	memory bool
+	path   string // of an SQLite file
+}
+
+// String is the place as a URL.
+func (p place) String() string {
+	if p.memory {
+		return "memory:"
+	}
+	return "sqlite:" + p.path
+}
+
+// place finds the store for commands that need nothing else.
+func (e *environment) place(ctx context.Context) (place, error) {
+	f, err := e.fileFor(ctx, needStore)
+	if err != nil {
+		return place{}, err
+	}
+	return e.placeOf(f)
+}
+
+// placeOf finds the store: --storage, else what the file says, else beside it.
+// A path in the file is relative to its directory, one of --storage to this one.
+func (e *environment) placeOf(f *config.File) (place, error) {
+	if e.storage != "" {
+		return parsePlace("--storage", e.storage, "")
+	}
+	dir := filepath.Dir(f.Path)
+	if f.Storage != "" {
+		return parsePlace("storage", f.Storage, dir)
+	}
+	return place{path: filepath.Join(dir, ".jobcontrol", "state.db")}, nil
+}
+
+// parsePlace reads the URL of a store.
+func parsePlace(what, url, dir string) (place, error) {
+	scheme, rest, ok := strings.Cut(url, ":")
+	switch {
+	case !ok:
+		return place{}, usage("use sqlite:PATH or memory:", "%s %q is no URL", what, url)
+	case scheme == "memory":
+		return place{memory: true}, nil
+	case scheme == "postgresql" || scheme == "postgres":
+		return place{}, usage("use sqlite:PATH", "%s: PostgreSQL is not available in this version", what)
+	case scheme != "sqlite":
+		return place{}, usage("use sqlite:PATH or memory:", "%s: there is no store for %q", what, scheme+":")
+	}
+	if after, ok := strings.CutPrefix(rest, "///"); ok { // sqlite:///PATH, as others write it
+		rest = "/" + after
+	}
+	if rest == "" {
+		return place{}, usage("such as sqlite:state.db", "%s %q names no file", what, url)
+	}
+	if !filepath.IsAbs(rest) {
+		rest = filepath.Join(dir, rest)
+	}
+	return place{path: rest}, nil
+}
+
+// openStore opens a store. One that does not exist is only made by commands that
+// write; the others see an empty one.
+func openStore(ctx context.Context, p place, writes bool) (jobcontrol.Store, error) {
+	path := p.path
+	if p.memory {
+		path = sqlite.Memory
+	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !writes {
+		path = sqlite.Memory
+	}
+	return sqlite.Open(ctx, path, sqlite.Options{})
+}

@@ -1,0 +1,2 @@
+// Package sqlite keeps the state in one SQLite file.
+package sqlite

@@ -1,0 +1,335 @@
+package sqlite
+
+import (
+	"context"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// endings are the transitions that Finish may be asked for, by their target.
+var endings = map[jobcontrol.State]struct {
+	transition jobcontrol.Transition
+	update     string
+}{
+	jobcontrol.Successful: {jobcontrol.ToSucceed, finishFrom(jobcontrol.ToSucceed)},
+	jobcontrol.Skipped:    {jobcontrol.ToSkip, finishFrom(jobcontrol.ToSkip)},
+	jobcontrol.Failed:     {jobcontrol.ToFail, finishFrom(jobcontrol.ToFail)},
+	jobcontrol.Cancelled:  {jobcontrol.ToCancel, finishFrom(jobcontrol.ToCancel)},
+	jobcontrol.Suspended:  {jobcontrol.ToSuspend, ""},
+}
+
+// finishFrom is the one statement that ends a build, guarded by its claim and
+// by the states from which the transition may lead.
+func finishFrom(t jobcontrol.Transition) string {
+	return `UPDATE builds SET state = ?, changed = ?, result = ?, result_of = ?, attempts = max(attempts, ?),
+		tries_used = tries_used + ?, started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END, finished_at = ?,
+		failure = ?, frames = ?, last = ?, open = NULL
+		WHERE id = ? AND claim = ? AND worker = ? AND epoch = ? AND (attempts < ? OR ? = 0) AND state ` +
+		stateIn(jobcontrol.Transitions[t].From) + `
+		RETURNING head, definition, phase, dependants, pins`
+}
+
+// Finish ends a build and releases or blocks its dependants; see [jobcontrol.Executions].
+func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Released, error) {
+	end, ok := endings[e.State]
+	if !ok {
+		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
+	}
+	p, err := s.pack(c, &e)
+	if err != nil {
+		return nil, err
+	}
+	var released *jobcontrol.Released
+	err = s.write(ctx, "finish", func(t *tx) (err error) {
+		released = &jobcontrol.Released{}
+		if e.State == jobcontrol.Suspended {
+			return t.suspend(p)
+		}
+		return t.finish(p, end.transition, end.update, released)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return released, nil
+}
+
+func (t *tx) finish(p *packed, transition jobcontrol.Transition, update string, released *jobcontrol.Released) error {
+	c := p.claim
+	if c.Number == 0 {
+		return jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: it was not claimed", c.Build)
+	}
+	if err := t.held(jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}); err != nil {
+		return err
+	}
+	var changed any
+	var standing int64
+	if p.State == jobcontrol.Successful {
+		changed = p.Changed
+		if !p.Changed && len(p.Result) == 0 {
+			head, err := t.number(`SELECT head FROM builds WHERE id = ?`, c.Build)
+			if err != nil {
+				return err
+			}
+			if standing, err = t.standing(head, c.Build); err != nil {
+				return err
+			}
+		}
+	}
+	var last any
+	if p.Attempt.Number > 0 {
+		last = p.attempt
+	}
+	e := ended{id: c.Build, state: p.State, at: p.finishedAt(t.now), changed: p.Changed, result: standing}
+	if len(p.Result) > 0 {
+		e.result = c.Build
+	}
+	var phase int64
+	var dependants []byte
+	found, err := t.returning(func(r *row) {
+		e.head, e.definition, phase, dependants, e.pins = r.int(), r.int(), r.int(), r.blob(), r.json()
+	},
+		update, p.State, changed, p.Result, standing, p.Attempt.Number,
+		p.usesTry(), p.startedAt(t.now), e.at, p.failure, p.frames, last,
+		c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return t.notFinished(p, transition, released)
+	}
+	if err := t.headEnded(&e); err != nil {
+		return err
+	}
+	ids, err := decodeIDs(c.Build, dependants)
+	if err != nil {
+		return err
+	}
+	if !p.State.Satisfied() {
+		released.Blocked, err = t.block(c.Build, ids)
+	} else {
+		released.Ready, err = t.release(&e, phase, ids)
+	}
+	if err != nil {
+		return err
+	}
+	return t.report(c.Build, p.logs, p.Progress)
+}
+
+// notFinished says why the guarded statement hit no row: the claim is lost, the
+// state forbids it, or it had been executed before, which is no error.
+func (t *tx) notFinished(p *packed, transition jobcontrol.Transition, released *jobcontrol.Released) error {
+	g, err := t.claimed(p.claim)
+	if err != nil {
+		return err
+	}
+	if g.state != p.State {
+		if err := check(transition, g.id, g.state, p.State); err != nil {
+			return err
+		}
+		return jobcontrol.Errorf(jobcontrol.Conflict, "build %d: attempt %d was stored before", g.id, p.Attempt.Number)
+	}
+	number := 0
+	if len(g.last) > 0 {
+		last, err := decodeAttempt(g.id, g.last)
+		if err != nil {
+			return err
+		}
+		number = last.Number
+	}
+	if number != p.Attempt.Number {
+		return check(transition, g.id, g.state, p.State)
+	}
+	ids, err := decodeIDs(g.id, g.dependants)
+	if err != nil {
+		return err
+	}
+	if p.State.Satisfied() {
+		released.Ready, err = t.releasedBy(g.id, ids)
+	} else {
+		released.Blocked, err = t.blockedBy(g.id, ids)
+	}
+	return err
+}
+
+// suspend ends an attempt and puts the build aside; its dependants keep waiting.
+func (t *tx) suspend(p *packed) error {
+	g, err := t.claimed(p.claim)
+	if err != nil {
+		return err
+	}
+	if p.Attempt.Number > 0 {
+		if again, err := t.repeated(g, p); err != nil || again {
+			return err
+		}
+	}
+	if g.claim == 0 {
+		return jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: it was not claimed", g.id)
+	}
+	if err := check(jobcontrol.ToSuspend, g.id, g.state, jobcontrol.Suspended); err != nil {
+		return err
+	}
+	if _, err := t.exec(`UPDATE builds SET state = 6, attempts = max(attempts, ?), started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END,
+		failure = ?, frames = ? WHERE id = ?`, p.Attempt.Number, p.startedAt(t.now), p.failure, p.frames, g.id); err != nil {
+		return err
+	}
+	if p.Attempt.Number == 0 {
+		return t.report(g.id, p.logs, p.Progress)
+	}
+	return t.insertAttempt(p)
+}
+
+// readyColumns are those of a brief build in Released.Ready.
+const readyColumns = `id, run, (SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head),
+	state, phase, deps_left, ready_at, worker, epoch, claim, pins`
+
+func scanReady(r *row) (b jobcontrol.Build, pins []byte) {
+	b.ID, b.Run, b.Project, b.Job = r.int(), r.int(), r.text(), r.text()
+	b.State, b.Phase, b.DepsLeft, b.ReadyAt = r.state(), int(r.int()), int(r.int()), r.time()
+	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: r.int(), Epoch: r.int(), Number: r.int()}
+	b.Place = int(b.ID - b.Run - 1)
+	return b, r.json()
+}
+
+// releaseOne takes one from the dependencies that a build waits for. With the
+// last one it becomes ready; one that is held stays so.
+var releaseOne = `UPDATE builds SET deps_left = deps_left - 1, phase = max(phase, ?), cause = CASE deps_left WHEN 1 THEN ? ELSE cause END,
+	state = CASE WHEN deps_left = 1 AND state ` + stateIn(jobcontrol.Transitions[jobcontrol.ToReady].From) + `
+		THEN CASE WHEN ready_at > ? THEN 3 ELSE 4 END ELSE state END
+	WHERE id = ? AND deps_left > 0 AND state < 7 RETURNING ` + readyColumns
+
+// release tells the dependants of a build that it was satisfied, and returns
+// those that became ready.
+func (t *tx) release(e *ended, phase int64, dependants []int64) ([]jobcontrol.Build, error) {
+	var ready []jobcontrol.Build
+	var pin func(id int64) error
+	if e.state == jobcontrol.Skipped && len(dependants) > 0 {
+		var err error
+		if pin, err = t.pinPrevious(e.head); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range dependants {
+		if pin != nil {
+			if err := pin(id); err != nil {
+				return nil, err
+			}
+		}
+		var b jobcontrol.Build
+		var pins []byte
+		found, err := t.returning(func(r *row) { b, pins = scanReady(r) }, releaseOne, phase, e.id, t.now, id)
+		if err != nil {
+			return nil, err
+		}
+		if !found || b.DepsLeft > 0 || b.State != jobcontrol.Queued && b.State != jobcontrol.Scheduled {
+			continue
+		}
+		if b.Pins, err = decodePins(pins); err != nil {
+			return nil, err
+		}
+		ready = append(ready, b)
+	}
+	return ready, nil
+}
+
+// pinPrevious returns a function that sets a dependant's pin of a job to its
+// latest good build: what a skipped member is replaced by.
+func (t *tx) pinPrevious(head int64) (func(id int64) error, error) {
+	var job string
+	var good int64
+	if _, err := t.first(func(r *row) { job, good = r.text(), r.int() }, `SELECT job, good FROM heads WHERE id = ?`, head); err != nil {
+		return nil, err
+	}
+	return func(id int64) error {
+		var text []byte
+		found, err := t.first(func(r *row) { text = r.json() }, `SELECT pins FROM builds WHERE id = ? AND state < 7`, id)
+		if err != nil || !found {
+			return err
+		}
+		pins, err := decodePins(text)
+		if err != nil {
+			return err
+		}
+		if pins == nil {
+			pins = map[string]int64{}
+		}
+		pins[job] = good
+		_, err = t.exec(`UPDATE builds SET pins = ? WHERE id = ?`, encodePins(pins), id)
+		return err
+	}, nil
+}
+
+// releasedBy returns those of the dependants that the end of a build released
+// and that are still ready.
+func (t *tx) releasedBy(id int64, dependants []int64) ([]jobcontrol.Build, error) {
+	var ready []jobcontrol.Build
+	for _, d := range dependants {
+		err := t.each(func(r *row) error {
+			b, pins := scanReady(r)
+			var err error
+			b.Pins, err = decodePins(pins)
+			ready = append(ready, b)
+			return err
+		}, `SELECT `+readyColumns+` FROM builds WHERE id = ? AND cause = ? AND deps_left = 0 AND state IN (3, 4)`, d, id)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return ready, nil
+}
+
+// block makes all builds that wait for those given, directly or not, blocked.
+// It returns them in order of discovery.
+func (t *tx) block(cause int64, dependants []int64) ([]int64, error) {
+	var blocked []int64
+	for todo := dependants; len(todo) > 0; todo = todo[1:] {
+		g, err := t.guarded(todo[0])
+		if refused(err) {
+			continue // it was deleted
+		}
+		if err != nil {
+			return nil, err
+		}
+		if jobcontrol.ToBlock.Check(g.state, jobcontrol.Blocked) != nil {
+			continue // it is final already, or suspended
+		}
+		if _, err := t.exec(`UPDATE builds SET state = 11, cause = ?, finished_at = ? WHERE id = ?`, cause, t.now, g.id); err != nil {
+			return nil, err
+		}
+		if err := t.headEnded(&ended{id: g.id, head: g.head, state: jobcontrol.Blocked}); err != nil {
+			return nil, err
+		}
+		ids, err := decodeIDs(g.id, g.dependants)
+		if err != nil {
+			return nil, err
+		}
+		blocked = append(blocked, g.id)
+		todo = append(todo, ids...)
+	}
+	return blocked, nil
+}
+
+// blockedBy returns those of the dependants, directly or not, that the end of a
+// build blocked.
+func (t *tx) blockedBy(cause int64, dependants []int64) ([]int64, error) {
+	var blocked []int64
+	seen := map[int64]bool{}
+	for todo := dependants; len(todo) > 0; todo = todo[1:] {
+		id := todo[0]
+		var data []byte
+		found, err := t.first(func(r *row) { data = r.blob() }, `SELECT dependants FROM builds WHERE id = ? AND cause = ? AND state = 11`, id, cause)
+		if err != nil {
+			return nil, err
+		}
+		if !found || seen[id] {
+			continue
+		}
+		seen[id] = true
+		ids, err := decodeIDs(id, data)
+		if err != nil {
+			return nil, err
+		}
+		blocked = append(blocked, id)
+		todo = append(todo, ids...)
+	}
+	return blocked, nil
+}

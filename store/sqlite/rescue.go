@@ -1,0 +1,227 @@
+package sqlite
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// Rescue takes the leases of dead workers away; see [jobcontrol.Leases]. A lease
+// of an earlier start of this machine is one, whatever alive says.
+func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (alive, known bool)) ([]jobcontrol.Interruption, error) {
+	workers, _, boot, err := s.workers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// alive may look at other processes: that is not done inside the transaction.
+	var dead, doubtful []workerRow
+	for _, w := range workers {
+		lives, known := alive(w.Process)
+		switch {
+		case w.boot != boot || known && !lives:
+			dead = append(dead, w)
+		case !known:
+			doubtful = append(doubtful, w)
+		}
+	}
+	if len(dead)+len(doubtful) == 0 {
+		return nil, nil
+	}
+	var found []jobcontrol.Interruption
+	err = s.write(ctx, "rescue", func(t *tx) error {
+		found = nil
+		us, _, err := s.leaseClock()
+		if err != nil {
+			return err
+		}
+		for _, w := range dead {
+			interruptions, err := t.takeAway(w, 1<<62)
+			if err != nil {
+				return err
+			}
+			found = append(found, interruptions...)
+		}
+		for _, w := range doubtful {
+			interruptions, err := t.takeAway(w, us)
+			if err != nil {
+				return err
+			}
+			found = append(found, interruptions...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// takeAway takes a worker's lease away if it ended before the given time.
+func (t *tx) takeAway(w workerRow, until int64) ([]jobcontrol.Interruption, error) {
+	n, err := t.exec(`UPDATE workers SET epoch = epoch + 1, gone = 1 WHERE id = ? AND epoch = ? AND gone = 0 AND lease_until <= ?`,
+		w.ID, w.Epoch, until)
+	if err != nil || n == 0 {
+		return nil, err
+	}
+	clear(t.alive)
+	return t.bury(&w, true)
+}
+
+// bury deals with what a worker left behind that is gone: its running builds and
+// its foreground Runs. It returns the Runs that became interrupted.
+func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
+	w.Gone = true
+	var running []*guarded
+	if err := t.each(func(r *row) error {
+		g := scanGuarded(r)
+		running = append(running, &g)
+		return nil
+	}, guardColumns+`WHERE state = 5 AND worker = ? AND epoch = ? ORDER BY id`, w.ID, w.Epoch); err != nil {
+		return nil, err
+	}
+	byRun := map[int64][]int64{}
+	for _, g := range running {
+		byRun[g.run] = append(byRun[g.run], g.id)
+		if err := t.requeue(g, w, lost); err != nil {
+			return nil, err
+		}
+	}
+	var runs []int64
+	if err := t.each(func(r *row) error {
+		runs = append(runs, r.int())
+		return nil
+	}, `SELECT id FROM runs WHERE state IN (1, 2, 7) AND state <> 7 AND worker = ? AND epoch = ?
+		UNION ALL SELECT id FROM builds WHERE open IS NOT NULL AND open <> 7 AND worker = ? AND epoch = ? ORDER BY 1`,
+		w.ID, w.Epoch, w.ID, w.Epoch); err != nil {
+		return nil, err
+	}
+	var found []jobcontrol.Interruption
+	for _, id := range runs {
+		interrupted, err := t.interrupt(id, w)
+		if err != nil {
+			return nil, err
+		}
+		if interrupted {
+			found = append(found, jobcontrol.Interruption{Run: id, Worker: w.Worker, Builds: byRun[id]})
+		}
+	}
+	return found, nil
+}
+
+// interrupt makes a foreground Run interrupted whose worker is gone. If it was
+// to be cancelled, that is done instead.
+func (t *tx) interrupt(id int64, w *workerRow) (bool, error) {
+	r, err := t.run(id)
+	if err != nil {
+		return false, err
+	}
+	if r.Cancel {
+		return false, t.cancelRun(r)
+	}
+	if r.Lone {
+		_, err := t.exec(`UPDATE builds SET open = 7, worker = 0, epoch = 0, claim = 0 WHERE id = ?`, id)
+		return err == nil, err
+	}
+	_, err = t.exec(`UPDATE runs SET state = 7, message = ? WHERE id = ?`,
+		fmt.Sprintf("interrupted: %s ended before the run was done", processName(w.Process)), id)
+	return err == nil, err
+}
+
+func processName(p jobcontrol.Process) string {
+	name := "its program"
+	if p.PID != 0 {
+		name = fmt.Sprintf("process %d", p.PID)
+	}
+	if p.Host != "" {
+		name += " on " + p.Host
+	}
+	return name
+}
+
+// requeue puts a running build back whose worker is gone. A lost attempt is
+// recorded; after too many of them the build fails.
+func (t *tx) requeue(g *guarded, w *workerRow, lost bool) error {
+	if !lost {
+		if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
+			return err
+		}
+		_, err := t.exec(`UPDATE builds SET state = 4 WHERE id = ?`, g.id)
+		return err
+	}
+	limit, err := t.maxLost(g.id)
+	if err != nil {
+		return err
+	}
+	g.lost++
+	var report [8]byte
+	_, _ = rand.Read(report[:]) // never fails (crypto/rand)
+	c := jobcontrol.Claim{Build: g.id, Worker: g.worker, Epoch: g.epoch, Number: g.claim}
+	p, err := t.s.pack(c, &jobcontrol.Ended{State: jobcontrol.Failed, Attempt: jobcontrol.Attempt{
+		Number: g.attempts + 1, StartedAt: timeOf(g.attemptStarted), FinishedAt: t.now,
+		Failure: &jobcontrol.Failure{
+			Kind: jobcontrol.FailLost, Report: hex.EncodeToString(report[:]),
+			Message: fmt.Sprintf("lost with its worker (process %d)%s", w.Process.PID, times(g.lost)),
+		},
+	}})
+	if err != nil {
+		return err
+	}
+	if g.lost > limit {
+		return t.loseForGood(g, p)
+	}
+	if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
+		return err
+	}
+	if _, err := t.exec(`UPDATE builds SET state = 4, lost = ?, attempts = ? WHERE id = ?`, g.lost, p.Attempt.Number, g.id); err != nil {
+		return err
+	}
+	return t.insertAttempt(p)
+}
+
+func times(n int) string {
+	if n == 1 {
+		return ""
+	}
+	return fmt.Sprintf(" %d times", n)
+}
+
+func (t *tx) loseForGood(g *guarded, p *packed) error {
+	if err := check(jobcontrol.ToFail, g.id, g.state, jobcontrol.Failed); err != nil {
+		return err
+	}
+	if _, err := t.exec(`UPDATE builds SET state = 9, lost = ?, attempts = ?, finished_at = ?, failure = ?, last = ?, open = NULL WHERE id = ?`,
+		g.lost, p.Attempt.Number, t.now, p.failure, p.attempt, g.id); err != nil {
+		return err
+	}
+	if err := t.headEnded(&ended{id: g.id, head: g.head, state: jobcontrol.Failed}); err != nil {
+		return err
+	}
+	ids, err := decodeIDs(g.id, g.dependants)
+	if err != nil {
+		return err
+	}
+	_, err = t.block(g.id, ids)
+	return err
+}
+
+// maxLost returns how many attempts of a build may be lost.
+func (t *tx) maxLost(id int64) (int, error) {
+	var body string
+	if _, err := t.first(func(r *row) { body = r.text() },
+		`SELECT d.body FROM builds b CROSS JOIN definitions d ON d.id = b.definition WHERE b.id = ?`, id); err != nil {
+		return 0, err
+	}
+	var job struct {
+		MaxLost *int   `json:"max_lost"`
+		OnLost  string `json:"on_lost"`
+	}
+	_ = json.Unmarshal([]byte(body), &job) // a definition that is no JSON has the defaults
+	if job.OnLost == "fail" {
+		return 0, nil
+	}
+	return (&jobcontrol.Job{MaxLost: job.MaxLost}).MaxLostOrDefault(), nil
+}
