@@ -46,10 +46,10 @@ func newBuilds(e *environment) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	eitherFlag(cmd, "started", &o.started, "only builds that have (not) started")
-	eitherFlag(cmd, "finished", &o.finished, "only builds that have (not) finished")
-	eitherFlag(cmd, "success", &o.success, "only builds that were (not) successful or skipped")
-	eitherFlag(cmd, "skipped", &o.skipped, "only builds that were (not) skipped")
+	eitherFlag(cmd, "started", &o.started, "only builds that have started")
+	eitherFlag(cmd, "finished", &o.finished, "only builds that have finished")
+	eitherFlag(cmd, "success", &o.success, "only builds that were successful or skipped")
+	eitherFlag(cmd, "skipped", &o.skipped, "only builds that were skipped")
 	f.StringSliceVar(&o.states, "state", nil, "only builds in this `state` (repeatable)")
 	f.Int64Var(&o.run, "run", 0, "only builds of this `run`")
 	f.StringVar(&o.order, "order", "desc", "by number: `direction` asc or desc")

@@ -27,7 +27,8 @@ func newJobs(e *environment) *cobra.Command {
   failed      no build was successful
   outdated    a dependency has a newer build than the one that was used
 
-with flags: running, blocked (a dependency has no successful build), protected.`,
+and with flags: running, unfinished (a build waits for something), not-buildable (a
+dependency has no successful build), outdated-upstream, protected.`,
 		Example: `  jobcontrol jobs
   jobcontrol jobs --tag crawl --tag nightly   # with both tags`,
 		Args: noArguments,
@@ -92,7 +93,7 @@ func flagsOf(i *jobcontrol.JobInfo) []string {
 		out = append(out, "unfinished")
 	}
 	if !i.Status.Buildable {
-		out = append(out, "blocked")
+		out = append(out, "not-buildable")
 	}
 	if len(i.Status.OutdatedUpstream) > 0 {
 		out = append(out, "outdated-upstream")

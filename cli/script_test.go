@@ -79,7 +79,7 @@ func jsonValue(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("standard output is not one JSON document: %v", err)
 	}
 	path, length := strings.CutPrefix(args[0], "len:")
-	v, err := jobcontrol.Lookup(doc, path)
+	v, err := jobcontrol.Lookup(doc, strings.TrimPrefix(path, "."))
 	if err != nil {
 		ts.Fatalf("%v", err)
 	}

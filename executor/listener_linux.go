@@ -7,8 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -219,9 +221,7 @@ func (l *listener) local(v *valueMessage) (r reply) {
 		}
 		r.Found = found
 	case v.Keys:
-		for k := range values.All() {
-			r.Keys = append(r.Keys, k)
-		}
+		r.Keys = slices.Sorted(maps.Keys(values.All()))
 	default:
 		return refusal(jobcontrol.Errorf(jobcontrol.Invalid, "local: give set and value, or get, or keys"))
 	}

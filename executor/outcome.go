@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -104,10 +105,13 @@ func output(mode string, data []byte) (any, error) {
 		}
 		return lines, nil
 	case "json":
+		if len(bytes.TrimSpace(data)) == 0 {
+			return nil, userFailure("result refused: stdout is empty, not JSON")
+		}
 		if !json.Valid(data) || !utf8.Valid(data) {
 			return nil, userFailure(fmt.Sprintf("result refused: stdout is not valid JSON: %s", excerpt(data)))
 		}
-		return json.RawMessage(data), nil
+		return json.RawMessage(bytes.TrimSpace(data)), nil
 	}
 	return nil, userFailure(fmt.Sprintf("result refused: no such result mode %q", mode))
 }

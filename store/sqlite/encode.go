@@ -3,6 +3,8 @@ package sqlite
 import (
 	"encoding/binary"
 	"encoding/json"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -119,6 +121,11 @@ func encodeAttempt(a *jobcontrol.Attempt) []byte {
 		e.string(p.Error)
 		e.int(int64(p.Duration))
 	}
+	e.uint(uint64(len(a.Local)))
+	for _, k := range slices.Sorted(maps.Keys(a.Local)) {
+		e.string(k)
+		e.string(string(a.Local[k]))
+	}
 	return e.buf
 }
 
@@ -147,6 +154,18 @@ func decodeAttempt(build int64, data []byte) (jobcontrol.Attempt, error) {
 		p.Error = d.string()
 		p.Duration = time.Duration(d.int())
 		a.Phases = append(a.Phases, p)
+	}
+	n = d.uint()
+	if n > uint64(len(d.buf)) {
+		d.fail()
+		n = 0
+	}
+	for range n {
+		if a.Local == nil {
+			a.Local = map[string]json.RawMessage{}
+		}
+		k := d.string()
+		a.Local[k] = json.RawMessage(d.string())
 	}
 	if d.bad {
 		return a, &damaged{"attempt"}

@@ -148,24 +148,22 @@ func testCreateStates(w *world) {
 // testCreateFinal: a member that is not executed is created in its final state,
 // and its dependants are as if it had ended so.
 func testCreateFinal(w *world) {
-	old := w.run("done")
-	w.finish(old, "done", jobcontrol.Successful)
+	old := w.run("skip")
+	w.finish(old, "skip", jobcontrol.Successful)
 
-	n := w.graph("done", "skip", "fail", "a<done", "b<skip", "c<fail", "d<c", "e<done,c", "f<a")
-	n.Builds[0].Final, n.Builds[0].Build.State = true, jobcontrol.Successful
-	n.Builds[1].Final, n.Builds[1].Build.State = true, jobcontrol.Skipped
-	n.Builds[2].Final, n.Builds[2].Build.State = true, jobcontrol.Failed
-	n.Builds[2].Failure = &jobcontrol.Failure{
+	n := w.graph("done", "skip", "new", "fail", "a<done", "b<skip,new", "c<fail", "d<c", "e<done,c", "f<a")
+	for i, state := range []jobcontrol.State{jobcontrol.Successful, jobcontrol.Skipped, jobcontrol.Skipped, jobcontrol.Failed} {
+		n.Builds[i].Final, n.Builds[i].Build.State = true, state
+	}
+	n.Builds[3].Failure = &jobcontrol.Failure{
 		Kind: jobcontrol.FailUser, Message: "no build", Frames: []jobcontrol.Frame{{Function: "f", File: "x.go", Line: 3}},
 	}
-	n.Builds[1].Build.Job = "done"
 	m := w.create(n)
-	w.states(m, "done=successful done=skipped fail=failed a=queued b=queued c=blocked d=blocked e=blocked f=waiting")
-	w.equal("failure", n.Builds[2].Failure, w.build(m, "fail").Failure)
+	w.states(m, "done=successful skip=skipped new=skipped fail=failed a=queued b=queued c=blocked d=blocked e=blocked f=waiting")
+	w.equal("failure", n.Builds[3].Failure, w.build(m, "fail").Failure)
 	w.equal("changed", ptr(false), w.build(m, "done").Changed)
 	w.equal("pins", map[string]int64{"done": m.id("done")}, w.build(m, "a").Pins)
-	// What was skipped is replaced by the latest good build, which here is that of this very Run.
-	w.equal("pins", map[string]int64{"done": m.id("done"), "skip": 0}, withZero(w.build(m, "b").Pins, "skip"))
+	w.equal("pins of skipped members", map[string]int64{"skip": old.id("skip"), "new": 0}, w.build(m, "b").Pins)
 	if b := w.build(m, "d"); b.FinishedAt.IsZero() || b.Failure != nil {
 		w.Fatalf("blocked build: finished at %v, failure %v", b.FinishedAt, b.Failure)
 	}
@@ -179,11 +177,6 @@ func testCreateFinal(w *world) {
 	n.Builds[0].Final, n.Builds[0].Build.State = true, jobcontrol.Cancelled
 	lone := w.create(n)
 	w.equal("run", jobcontrol.RunCancelled, lone.State)
-}
-
-func withZero(pins map[string]int64, job string) map[string]int64 {
-	pins[job] += 0
-	return pins
 }
 
 // testCreateKey: a key makes CreateRun repeatable.
