@@ -16,13 +16,13 @@ func newDumpConfig(e *environment) *cobra.Command {
 }
 
 func dumpConfig(ctx context.Context, e *environment) error {
-	f, err := e.load(ctx)
+	path, text, err := e.expand(ctx)
 	if err != nil {
 		return err
 	}
 	if e.json() {
-		return e.document(map[string]string{"file": f.Path, "expanded": string(f.Expanded)})
+		return e.document(map[string]string{"file": path, "expanded": text})
 	}
-	e.print(string(f.Expanded))
+	e.print(text)
 	return nil
 }

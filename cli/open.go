@@ -46,11 +46,10 @@ func (s *opened) close() {
 	}
 }
 
-// child runs a helper process, if this process was started as one.
-func child() (status int, helper bool) {
+// child is a helper process, and does not return, if this process was started as one.
+func child() {
 	executor.Child()
 	config.Child()
-	return 0, false
 }
 
 // open opens what a command needs, and says on standard error which Runs wait
@@ -101,7 +100,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 // executor starts what executes tasks, for commands that do.
 func (s *opened) executor(e *environment, n need) jobcontrol.Executor {
 	c := executor.Config{Registry: e.program.Registry}
-	if n == needWork || n == needStoreWork || n == needChecks {
+	if n != needStore && n != needJobs && e.program.helpers {
 		c.Guardian = executor.NewGuardian([]string{"jobcontrol-guardian"})
 		c.Subreaper = true
 		s.closers = append(s.closers, c.Guardian.Close)
@@ -114,8 +113,14 @@ func (s *opened) executor(e *environment, n need) jobcontrol.Executor {
 // tellInterrupted looks for programs that died and tells which Runs wait for a
 // decision; the Run that the command is about is not told.
 func (e *environment) tellInterrupted(ctx context.Context, c *worker.Client, project string, about int64) error {
-	if _, err := c.Rescue(ctx); err != nil {
+	found, err := c.Rescue(ctx)
+	if err != nil {
 		return err
+	}
+	for _, i := range found {
+		if len(i.Builds) > 0 && i.Run != about {
+			e.note("run %d: %s being executed when the program died", i.Run, wereBuilds(i.Builds))
+		}
 	}
 	const most = 3
 	runs, err := c.Runs(ctx, jobcontrol.RunFilter{Project: project, States: []jobcontrol.RunState{jobcontrol.RunInterrupted}, Limit: most + 1})
@@ -134,6 +139,23 @@ func (e *environment) tellInterrupted(ctx context.Context, c *worker.Client, pro
 	return nil
 }
 
+// wereBuilds is "builds #3, #4 were".
+func wereBuilds(ids []int64) string {
+	const most = 10
+	var list []string
+	for i, id := range ids {
+		if i == most {
+			list = append(list, fmt.Sprintf("and %d more", len(ids)-most))
+			break
+		}
+		list = append(list, "#"+itoa(id))
+	}
+	if len(ids) == 1 {
+		return "build " + list[0] + " was"
+	}
+	return "builds " + strings.Join(list, ", ") + " were"
+}
+
 // path is the configuration file, and whether it was named.
 func (e *environment) path() (path string, named bool) {
 	if e.file != "" {
@@ -148,13 +170,50 @@ func (e *environment) path() (path string, named bool) {
 // load reads the file; what is wrong with it is one error.
 func (e *environment) load(ctx context.Context) (*config.File, error) {
 	path, _ := e.path()
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return nil, &jobcontrol.Error{
-			Code: jobcontrol.Invalid, Message: "configuration file " + path + " not found",
-			Hint: "`jobcontrol init` writes one to start with; -c names another one",
-		}
+	f, err := config.Load(ctx, path, e.configOptions())
+	return f, noFile(err, path)
+}
+
+// expand returns the text of the file after its templates.
+func (e *environment) expand(ctx context.Context) (path, text string, err error) {
+	path, _ = e.path()
+	text, err = config.Expand(ctx, path, e.configOptions())
+	return path, text, noFile(err, path)
+}
+
+func (e *environment) configOptions() config.Options {
+	o := config.Options{Env: func(name string) (string, bool) {
+		value := e.getenv(name)
+		return value, value != "" || slices.Contains(e.program.Env, name+"=")
+	}}
+	if e.program.helpers {
+		o.Child = config.ChildCommand()
 	}
-	return config.Load(ctx, path)
+	return o
+}
+
+// noFile makes a missing file an error of usage, with what to do about it.
+func noFile(err error, path string) error {
+	if jobcontrol.CodeOf(err) != jobcontrol.NotFound {
+		return err
+	}
+	return &jobcontrol.Error{
+		Code: jobcontrol.Invalid, Message: "configuration file " + path + " not found",
+		Hint: "`jobcontrol init` writes one to start with; -c names another one",
+	}
+}
+
+// diagnosticsOf are the places of an error of the file, or nil.
+func diagnosticsOf(err error) []diagnosticJSON {
+	var found config.Diagnostics
+	if !errors.As(err, &found) {
+		return nil
+	}
+	out := make([]diagnosticJSON, len(found))
+	for i, d := range found {
+		out[i] = diagnosticJSON{d.Pos.File, d.Pos.Line, d.Pos.Column, d.Message, orNull(d.Hint)}
+	}
+	return out
 }
 
 // fileFor reads the file where the command needs it: always for its jobs; only
@@ -171,21 +230,13 @@ func (e *environment) fileFor(ctx context.Context, n need) (*config.File, error)
 		}
 	}
 	f, err := e.load(ctx)
-	if err != nil && n == needStore {
-		return nil, withHint(err, "with --storage the file is not read")
+	if n == needStore && diagnosticsOf(err) != nil {
+		err = &jobcontrol.Error{Code: jobcontrol.Invalid, Cause: err, Hint: "to look at a store all the same, name it: --storage sqlite:PATH"}
 	}
 	if err == nil && n != needStore {
 		e.warn(f)
 	}
 	return f, err
-}
-
-// withHint adds a hint to an error that has none.
-func withHint(err error, hint string) error {
-	if jobcontrol.HintOf(err) != "" || jobcontrol.CodeOf(err) != jobcontrol.Invalid {
-		return err
-	}
-	return &jobcontrol.Error{Code: jobcontrol.Invalid, Hint: hint, Cause: err}
 }
 
 // jobsOfFile are the jobs of the file, for completion.
@@ -208,7 +259,7 @@ func jobsOf(f *config.File) (*jobcontrol.Jobs, error) {
 func (e *environment) warnings(f *config.File) []string {
 	out := make([]string, len(f.Warnings))
 	for i, w := range f.Warnings {
-		out[i] = fmt.Sprint(w)
+		out[i] = w.String()
 	}
 	return out
 }
@@ -269,7 +320,7 @@ func (e *environment) placeOf(f *config.File) (place, error) {
 	if e.storage != "" {
 		return parsePlace("--storage", e.storage, "")
 	}
-	dir := filepath.Dir(f.Path)
+	dir := f.Dir
 	if f.Storage != "" {
 		return parsePlace("storage", f.Storage, dir)
 	}

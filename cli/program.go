@@ -7,7 +7,6 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -27,6 +26,8 @@ type Program struct {
 	// executes the clean-up steps, the second one ends the program at once. Nil:
 	// only the context does the former.
 	Signals <-chan os.Signal
+
+	helpers bool // this program can execute itself as a helper process
 }
 
 // Main is the main function of a program with the whole command line: it reads
@@ -42,9 +43,8 @@ func Main(registry *jobcontrol.Registry) int {
 // Main is [Main] for a program that sets more than its registry; Args and the
 // streams are the process's.
 func (p Program) Main() int {
-	if status, helper := child(); helper {
-		return status
-	}
+	child()
+	p.helpers = true
 	p.Args, p.Stdin, p.Stdout, p.Stderr = os.Args[1:], os.Stdin, os.Stdout, os.Stderr
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
@@ -58,11 +58,9 @@ func (p Program) Main() int {
 	return p.Run(context.Background())
 }
 
-// hardStop is how long the second signal waits for processes to be killed.
-const hardStop = 2 * time.Second
-
 // Run executes one command and returns the exit status. Cancelling ctx is what
-// the first signal does.
+// the first signal does. After the second one it returns at once, with jobs still
+// being executed: the caller ends the process, and with it the guardian ends theirs.
 func (p Program) Run(ctx context.Context) int {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -79,11 +77,6 @@ func (p Program) Run(ctx context.Context) int {
 				e.announceStop()
 				cancel(&jobcontrol.Error{Code: jobcontrol.Interrupted, Message: "interrupted by " + signalName(s)})
 				continue
-			}
-			close(e.hard)
-			select {
-			case <-done:
-			case <-time.After(hardStop):
 			}
 			return jobcontrol.Interrupted.ExitStatus()
 		}
@@ -110,16 +103,15 @@ type environment struct {
 	storage    string // of --storage
 	understood bool   // the command line was; what fails from now on is something else
 
-	hard        chan struct{} // closed by the second signal
-	interrupted atomic.Bool   // by the first one
-	working     atomic.Bool   // jobs are executed in the foreground
+	interrupted atomic.Bool // by the first signal
+	working     atomic.Bool // jobs are executed in the foreground
 }
 
 func newEnvironment(p Program) *environment {
 	if p.Env == nil {
 		p.Env = os.Environ()
 	}
-	e := &environment{program: p, hard: make(chan struct{})}
+	e := &environment{program: p}
 	e.streams = newStreams(p.Stdin, p.Stdout, p.Stderr, e.getenv)
 	return e
 }

@@ -144,6 +144,9 @@ func codeOf(err error) jobcontrol.Code {
 // errorText is an error for people.
 func errorText(err error) string {
 	text := "jobcontrol: " + visible(strings.TrimRight(err.Error(), "\n")) + "\n"
+	if places := diagnosticsOf(err); places != nil { // they show themselves
+		text = visible(err.Error()) + "\njobcontrol: " + plural(len(places), "error") + " in the file\n"
+	}
 	if hint := jobcontrol.HintOf(err); hint != "" {
 		text += "hint: " + visible(hint) + "\n"
 	}
@@ -154,7 +157,7 @@ func errorText(err error) string {
 func errorDocument(code jobcontrol.Code, err error) string {
 	body := struct {
 		Error errorJSON `json:"error"`
-	}{errorJSON{code, err.Error(), orNull(jobcontrol.HintOf(err))}}
+	}{errorJSON{code, err.Error(), orNull(jobcontrol.HintOf(err)), diagnosticsOf(err)}}
 	data, encodeErr := encodeJSON(body, "")
 	if encodeErr != nil {
 		return errorText(err)
@@ -167,6 +170,17 @@ type errorJSON struct {
 	Code    jobcontrol.Code `json:"code"`
 	Message string          `json:"message"`
 	Hint    *string         `json:"hint"`
+
+	Diagnostics []diagnosticJSON `json:"diagnostics,omitempty"` // of a file
+}
+
+// diagnosticJSON is an error at its place in a file; line 0: the file as a whole.
+type diagnosticJSON struct {
+	File    string  `json:"file"`
+	Line    int     `json:"line"`
+	Column  int     `json:"column"`
+	Message string  `json:"message"`
+	Hint    *string `json:"hint"`
 }
 
 // unknownCommand refuses a word that is no command, and says which may be meant.

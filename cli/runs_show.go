@@ -105,9 +105,9 @@ func buildReason(b *jobcontrol.Build) string {
 
 // interruptedText says what happened to an interrupted Run and what can be done.
 func interruptedText(r *jobcontrol.Run) string {
-	what := r.Message
+	what := strings.TrimPrefix(line(r.Message), "interrupted: ")
 	if what == "" {
 		what = "the program that ran it died"
 	}
-	return fmt.Sprintf("run %d was interrupted: %s. `jobcontrol runs resume %d` or `jobcontrol runs cancel %d`", r.ID, strings.TrimSuffix(line(what), "."), r.ID, r.ID)
+	return fmt.Sprintf("run %d was interrupted: %s; `jobcontrol runs resume %d` or `jobcontrol runs cancel %d`", r.ID, what, r.ID, r.ID)
 }

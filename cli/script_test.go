@@ -16,6 +16,8 @@ import (
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/cli"
+	"github.com/jobcontrol/jobcontrol/config"
+	"github.com/jobcontrol/jobcontrol/executor"
 )
 
 // The scripts are in testdata/script of the module. Beside testscript's own they
@@ -28,6 +30,9 @@ import (
 //
 // and two programs: jobcontrol, and crawler, which embeds it with functions.
 func TestMain(m *testing.M) {
+	// The helper processes of the programs below are this one, too.
+	executor.Child()
+	config.Child()
 	testscript.Main(m, map[string]func(){
 		"jobcontrol": func() { os.Exit(cli.Program{Version: "v0.0.0-test"}.Main()) },
 		"crawler":    func() { os.Exit(cli.Main(crawler())) },

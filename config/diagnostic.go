@@ -124,6 +124,7 @@ type report struct {
 	errors   []finding
 	warnings []finding
 	seen     map[key]bool
+	places   map[jobcontrol.Position]bool // of errors
 	dropped  int
 }
 
@@ -153,20 +154,19 @@ func (r *report) put(warning bool, f finding) {
 		r.dropped++
 		return
 	case r.seen == nil:
-		r.seen = map[key]bool{}
+		r.seen, r.places = map[key]bool{}, map[jobcontrol.Position]bool{}
 	}
 	r.seen[k] = true
 	if warning {
 		r.warnings = append(r.warnings, f)
 	} else {
 		r.errors = append(r.errors, f)
+		r.places[f.Pos] = true
 	}
 }
 
 // has tells whether an error is known at a place.
-func (r *report) has(p jobcontrol.Position) bool {
-	return slices.ContainsFunc(r.errors, func(f finding) bool { return f.Pos == p })
-}
+func (r *report) has(p jobcontrol.Position) bool { return r.places[p] }
 
 // finish returns findings in the order of their places, with their lines.
 func finish(found []finding) Diagnostics {

@@ -28,22 +28,45 @@ type document struct {
 	expanded string
 	source   *template.Map // nil: expanded is written, or it is not known what came from where
 	rendered bool
+	shown    string // expanded, without its literal secrets
 
-	secrets []string         // literal secrets, not to be shown
-	lines   map[string]lines // of the files that excerpts were taken from
+	secrets []string          // literal secrets, not to be shown
+	lines   map[string]*lines // of the files that excerpts were taken from
 }
 
-// lines are the lines of a text, found once.
-type lines []string
+// lines are the lines of a text, and which of them are its section of secrets.
+type lines struct {
+	all       []string
+	secret    int // the line of the key; 0: none
+	secretEnd int // the line after the section
+}
 
-func splitLines(text string) lines { return strings.Split(text, "\n") }
+func splitLines(text string) *lines {
+	l := &lines{all: strings.Split(text, "\n")}
+	for i, line := range l.all {
+		switch {
+		case !topLevel.MatchString(line):
+		case l.secret > 0 && l.secretEnd == 0:
+			l.secretEnd = i + 1
+		case secretKey.MatchString(line):
+			l.secret = i + 1
+		}
+	}
+	if l.secretEnd == 0 {
+		l.secretEnd = len(l.all) + 1
+	}
+	return l
+}
 
-func (l lines) at(n int) string {
-	if n < 1 || n > len(l) {
+func (l *lines) at(n int) string {
+	if n < 1 || n > len(l.all) {
 		return ""
 	}
-	return l[n-1]
+	return l.all[n-1]
 }
+
+// isSecret tells whether a line is of the section of secrets.
+func (l *lines) isSecret(n int) bool { return l.secret > 0 && n >= l.secret && n < l.secretEnd }
 
 // readText reads a file, but never more than the limit.
 func readText(open func() (io.ReadCloser, error)) ([]byte, error) {
@@ -175,15 +198,16 @@ func (d *document) excerpt(p jobcontrol.Position, line int) (text, expanded stri
 			expanded = ""
 		}
 	}
-	return d.mask(text, d.linesOf(p.File), p.Line), d.mask(expanded, d.linesOf(d.name+expandedSuffix), line)
+	return d.mask(text, d.linesOf(p.File).isSecret(p.Line)),
+		d.mask(expanded, d.linesOf(d.name+expandedSuffix).isSecret(line))
 }
 
-func (d *document) linesOf(file string) lines {
+func (d *document) linesOf(file string) *lines {
 	if l, ok := d.lines[file]; ok {
 		return l
 	}
 	if d.lines == nil {
-		d.lines = map[string]lines{}
+		d.lines = map[string]*lines{}
 	}
 	text := ""
 	switch {

@@ -44,27 +44,44 @@ type entry struct {
 // entries returns what a mapping has, in order; keys merged with << come last. It is nil,
 // with an error reported, for what is no mapping. Keys that are no texts are reported and left out.
 func (r *reader) entries(n *yaml.Node, what string) []entry {
-	n = deref(n)
-	if n.Kind != yaml.MappingNode || custom(n) {
-		r.fail(n, "", "%s must be a mapping, not %s", what, kindName(n))
+	if !r.isMapping(n, what) {
 		return nil
 	}
+	return r.pairs(deref(n), false)
+}
+
+// scalarEntries is entries where keys may also be numbers, booleans and null, read as what is written.
+func (r *reader) scalarEntries(n *yaml.Node, what string) []entry {
+	if !r.isMapping(n, what) {
+		return nil
+	}
+	return r.pairs(deref(n), true)
+}
+
+func (r *reader) isMapping(n *yaml.Node, what string) bool {
+	n = deref(n)
+	if n.Kind == yaml.MappingNode && !custom(n) {
+		return true
+	}
+	r.fail(n, "", "%s must be a mapping, not %s", what, kindName(n))
+	return false
+}
+
+func (r *reader) pairs(n *yaml.Node, scalars bool) []entry {
 	out := make([]entry, 0, len(n.Content)/2)
 	var merged []*yaml.Node
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := deref(n.Content[i]), n.Content[i+1]
 		switch {
-		case k.Kind != yaml.ScalarNode:
+		case k.Kind != yaml.ScalarNode || !coreTag(k) && k.Tag != "!!merge":
 			r.fail(k, "", "a key must be a text, not %s", kindName(k))
-			continue
 		case k.Tag == "!!merge":
 			merged = append(merged, v)
-			continue
-		case scalarKind(k) != textScalar:
+		case !scalars && scalarKind(k) != textScalar:
 			r.fail(k, fmt.Sprintf("write %q", k.Value), "a key must be a text, not %s", kindName(k))
-			continue
+		default:
+			out = append(out, entry{k.Value, k, v})
 		}
-		out = append(out, entry{k.Value, k, v})
 	}
 	r.duplicates(out)
 	for _, m := range merged {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -230,17 +231,12 @@ func (r *reader) environment(n *yaml.Node) (string, bool) {
 	return fallback, hasFallback
 }
 
-// fields reads a small mapping of texts.
-func (r *reader) fields(n *yaml.Node, what string, known ...string) (map[string]string, bool) {
+// fields reads the mapping of a tag, whose values are texts.
+func (r *reader) fields(n *yaml.Node, tag string, known ...string) (map[string]string, bool) {
 	out, ok := map[string]string{}, true
-	for _, e := range r.entries(n, what) {
-		if jobcontrol.Nearest(e.name, known) == "" && !isOneOf(e.name, known) {
-			r.fail(e.key, "known are "+strings.Join(known, " and "), "unknown key %q in %s", e.name, what)
-			ok = false
-			continue
-		}
-		if !isOneOf(e.name, known) {
-			r.fail(e.key, fmt.Sprintf("did you mean %q?", jobcontrol.Nearest(e.name, known)), "unknown key %q in %s", e.name, what)
+	for _, e := range r.pairs(n, false) {
+		if !slices.Contains(known, e.name) {
+			r.fail(e.key, "known are "+strings.Join(known, " and "), "unknown key %q of %s", e.name, tag)
 			ok = false
 			continue
 		}
@@ -248,15 +244,6 @@ func (r *reader) fields(n *yaml.Node, what string, known ...string) (map[string]
 		out[e.name], ok = text, ok && good
 	}
 	return out, ok
-}
-
-func isOneOf(s string, list []string) bool {
-	for _, e := range list {
-		if s == e {
-			return true
-		}
-	}
-	return false
 }
 
 // coreTag tells whether a node has no tag, or one of YAML's core schema that fits its kind.

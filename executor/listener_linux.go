@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -255,7 +256,13 @@ func (l *listener) shared(v *valueMessage) (r reply) {
 	return r
 }
 
-func refusal(err error) reply { return reply{Error: err.Error(), Code: jobcontrol.CodeOf(err)} }
+func refusal(err error) reply {
+	r := reply{Error: err.Error(), Code: jobcontrol.CodeOf(err)}
+	if f := (*jobcontrol.Failure)(nil); errors.As(err, &f) {
+		r.Code = jobcontrol.Invalid
+	}
+	return r
+}
 
 // answer reads a message from the descriptor that came with its announcement,
 // carries it out, and replies there.

@@ -131,6 +131,11 @@ func (t *Teller) tell(ctx context.Context, m message) error {
 
 // ask sends a message over a socket of its own, and reads the reply there.
 func (t *Teller) ask(ctx context.Context, m message) (reply, error) {
+	for _, v := range []*valueMessage{{Value: m.Result}, m.Local, m.Shared} {
+		if v != nil && len(v.Value) > 0 && !json.Valid(v.Value) {
+			return reply{}, jobcontrol.Errorf(jobcontrol.Invalid, "tell the job: the value is not valid JSON")
+		}
+	}
 	data, err := compactJSON(m)
 	if err != nil {
 		return reply{}, jobcontrol.Errorf(jobcontrol.Invalid, "tell the job: %v", err)

@@ -108,7 +108,11 @@ func testTransitions(w *world) {
 					}
 				}
 			}
-			w.equal(what, before, w.build(m, "b"))
+			after := w.build(m, "b")
+			if from == jobcontrol.Running && method.name == "MarkRan" {
+				after.Ran = 0 // that is what it is for
+			}
+			w.equal(what, before, after)
 		}
 	}
 }
