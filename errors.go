@@ -93,6 +93,9 @@ func CodeOf(err error) Code {
 	if errors.As(err, &e) {
 		return e.Code
 	}
+	if errors.Is(err, ErrInvalid) { // Problems
+		return Invalid
+	}
 	return Internal
 }
 

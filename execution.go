@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 )
@@ -274,17 +275,21 @@ func addAttr(m map[string]any, prefix string, a slog.Attr) {
 			addAttr(m, prefix, g)
 		}
 		return
-	case slog.KindBool, slog.KindFloat64, slog.KindInt64, slog.KindString, slog.KindUint64:
+	case slog.KindBool, slog.KindInt64, slog.KindString, slog.KindUint64:
 		m[prefix+a.Key] = v.Any()
+	case slog.KindFloat64:
+		m[prefix+a.Key] = v.Any()
+		if f := v.Float64(); math.IsNaN(f) || math.IsInf(f, 0) {
+			m[prefix+a.Key] = fmt.Sprint(f) // JSON has no such numbers
+		}
 	case slog.KindDuration, slog.KindTime:
 		m[prefix+a.Key] = v.String()
 	default:
-		if _, err := json.Marshal(v.Any()); err == nil {
-			if e, ok := v.Any().(error); ok {
-				m[prefix+a.Key] = e.Error()
-			} else {
-				m[prefix+a.Key] = v.Any()
-			}
+		// The value is encoded now: who logged it may go on changing it.
+		if e, ok := v.Any().(error); ok {
+			m[prefix+a.Key] = e.Error()
+		} else if data, err := json.Marshal(v.Any()); err == nil {
+			m[prefix+a.Key] = json.RawMessage(data)
 		} else {
 			m[prefix+a.Key] = fmt.Sprint(v.Any())
 		}

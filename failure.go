@@ -98,7 +98,12 @@ type Variable struct {
 }
 
 // Error returns the message.
-func (f *Failure) Error() string { return f.Message }
+func (f *Failure) Error() string {
+	if f == nil { // returned by mistake as an error that is not nil
+		return ""
+	}
+	return f.Message
+}
 
 // Traceback returns the stack as text in JobControl's format, with source lines
 // where they are known; "" without frames.
@@ -156,7 +161,7 @@ func FailureOf(err error, phase Phase) *Failure {
 		return nil
 	}
 	var f *Failure
-	if errors.As(err, &f) {
+	if errors.As(err, &f) && f != nil {
 		c := *f
 		f = &c
 		f.Message = err.Error()

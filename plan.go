@@ -124,6 +124,7 @@ func (p *Planner) Select(ctx context.Context, r Request) (*Plan, error) {
 	plan := &Plan{Request: r, Items: make([]PlanItem, len(members))}
 	g := p.Jobs.Graph()
 	place := make(map[int32]int, len(members))
+	used := make(map[string]bool, len(r.Pins)) // pins
 	isTarget := make(map[int32]bool, len(targets))
 	for _, i := range targets {
 		isTarget[i] = true
@@ -154,12 +155,21 @@ func (p *Planner) Select(ctx context.Context, r Request) (*Plan, error) {
 				it.New.Build.Pins = map[string]int64{}
 			}
 			it.New.Build.Pins[dep] = pin
+			used[dep] = true
 		}
 		if j.Protected && !r.Confirm {
 			it.Action = ActionRefused
 			it.Why = "it is protected and wants a confirmation"
 		}
 		plan.Items[n] = it
+	}
+	for dep := range r.Pins {
+		if !used[dep] {
+			return nil, &Error{
+				Code: Invalid, Message: fmt.Sprintf("--pin %s: no job that is built here depends on it", dep),
+				Hint: "pin direct dependencies of " + strings.Join(r.Jobs, ", "),
+			}
+		}
 	}
 	if len(r.Kwargs) > 0 && r.Verb == VerbRun {
 		if err := p.checkKwargs(r, members); err != nil {
@@ -178,6 +188,17 @@ func (p *Planner) targets(r Request) ([]int32, error) {
 	}
 	if !slices.Contains([]string{"", "none", "missing", "outdated", "all"}, r.Deps) {
 		return nil, &Error{Code: Invalid, Message: fmt.Sprintf("--deps %q is not known", r.Deps), Hint: "use none, missing, outdated or all"}
+	}
+	if r.Tries < 0 {
+		return nil, Errorf(Invalid, "TRIES \"%d\" must be >= 1.", r.Tries)
+	}
+	if r.RetryDelay != nil && *r.RetryDelay < 0 {
+		return nil, Errorf(Invalid, "RETRY_DELAY \"%v\" cannot be negative", r.RetryDelay.Seconds())
+	}
+	for dep := range r.Pins {
+		if _, err := p.Jobs.Job(dep); err != nil {
+			return nil, err
+		}
 	}
 	var out []int32
 	seen := make(map[int32]bool, len(r.Jobs))
@@ -225,19 +246,16 @@ func (p *Planner) members(r Request, targets []int32, heads map[string]Head) ([]
 		}
 		return order, why, nil
 	}
-	target := targets[0]
-	statuses := Statuses(p.Jobs, heads)
-	p.needed(r, order, target, statuses, why)
-	why[target] = asked
+	why[targets[0]] = asked
+	wanted := targets
 	if r.Dependants {
-		for _, i := range g.DependantsOf(target) {
-			why[i] = "depends on " + g.ID(target)
-		}
-		// The dependencies of the dependants follow the same rule.
-		for _, i := range g.DependantsOf(target) {
-			p.needed(r, g.PostOrder(i), i, statuses, why)
+		for _, i := range g.DependantsOf(targets[0]) {
+			why[i] = "depends on " + g.ID(targets[0])
+			wanted = append(wanted, i)
 		}
 	}
+	// The dependencies of the dependants follow the same rule.
+	p.needed(r, wanted, Statuses(p.Jobs, heads), why)
 	var members []int32
 	for _, i := range g.PostOrder(p.all(why)...) {
 		if _, ok := why[i]; ok {
@@ -257,59 +275,52 @@ func (p *Planner) all(why map[int32]string) []int32 {
 	return out
 }
 
-// needed adds to why those jobs of order, the dependencies of target, that
-// --deps asks to build. Missing: without a successful build, and below those;
-// outdated: also those that are outdated or have such a dependency.
-func (p *Planner) needed(r Request, order []int32, target int32, statuses []JobStatus, why map[int32]string) {
+// needed adds to why those dependencies of the wanted jobs that --deps asks to
+// build. Missing: without a successful build, and below those; outdated: also
+// those that are outdated or have such a dependency. A pinned one is not built.
+func (p *Planner) needed(r Request, wanted []int32, statuses []JobStatus, why map[int32]string) {
 	g := p.Jobs.Graph()
-	switch r.Deps {
-	case "all":
-		for _, i := range order {
-			if _, ok := why[i]; !ok {
-				why[i] = "--deps all"
-			}
+	add := func(i int32, text string) bool {
+		_, pinned := r.Pins[g.ID(i)]
+		if _, ok := why[i]; ok || pinned {
+			return false
 		}
-	case "missing":
-		stack := []int32{target}
-		seen := map[int32]bool{}
-		for len(stack) > 0 {
+		why[i] = text
+		return true
+	}
+	switch r.Deps {
+	case "all", "missing":
+		for stack := slices.Clone(wanted); len(stack) > 0; {
 			i := stack[len(stack)-1]
 			stack = stack[:len(stack)-1]
 			for _, d := range g.Dependencies(i) {
-				if _, pinned := r.Pins[g.ID(d)]; seen[d] || pinned || statuses[d].Good != 0 {
-					continue
+				text := "--deps all"
+				if r.Deps == "missing" {
+					if statuses[d].Good != 0 {
+						continue
+					}
+					text = "it has no successful build"
 				}
-				seen[d] = true
-				if _, ok := why[d]; !ok {
-					why[d] = "it has no successful build"
+				if add(d, text) {
+					stack = append(stack, d)
 				}
-				stack = append(stack, d)
 			}
 		}
 	case "outdated":
-		need := map[int32]string{}
-		for _, i := range order {
+		for _, i := range g.PostOrder(wanted...) {
 			s := statuses[i]
 			switch {
 			case s.Good == 0:
-				need[i] = "it has no successful build"
+				add(i, "it has no successful build")
 			case s.Status == StatusOutdated:
-				need[i] = "outdated: " + s.OutdatedBecause[0]
+				add(i, "outdated: "+s.OutdatedBecause[0])
 			default:
 				for _, d := range g.Dependencies(i) {
-					if _, ok := need[d]; ok {
-						need[i] = "its dependency " + g.ID(d) + " is built"
+					if _, ok := why[d]; ok {
+						add(i, "its dependency "+g.ID(d)+" is built")
 						break
 					}
 				}
-			}
-		}
-		for i, w := range need {
-			if _, pinned := r.Pins[g.ID(i)]; i == target || pinned {
-				continue
-			}
-			if _, ok := why[i]; !ok {
-				why[i] = w
 			}
 		}
 	}
@@ -461,8 +472,9 @@ func (p *Planner) checkKwargs(r Request, members []int32) error {
 }
 
 // Checker executes the check of a job that is not being built, with these
-// arguments, in which no placeholder is left.
-type Checker func(ctx context.Context, j *Job, args []any, kwargs map[string]any) (value any, err error)
+// arguments, in which no placeholder but a [Secret] is left. A check that does
+// not pass is a *[Failure]; any other error ends the planning.
+type Checker func(ctx context.Context, j *Job, args *Resolved) (value any, err error)
 
 // Plan makes a Plan and executes the checks: those of jobs whose dependencies
 // are all done already (DoJobber's no_act). Nothing is stored, nothing is run.
@@ -495,7 +507,9 @@ func (p *Planner) Plan(ctx context.Context, r Request, check Checker) (*Plan, er
 		case KindRunOnly:
 			it.Why = "it has no check; " + it.Why
 		default:
-			values[n], done[n] = p.checkItem(ctx, plan, it, heads, values, check)
+			if values[n], done[n], err = p.checkItem(ctx, plan, it, heads, values, check); err != nil {
+				return nil, err
+			}
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, &Error{Code: Interrupted, Message: "interrupted", Cause: context.Cause(ctx)}
@@ -515,33 +529,40 @@ func waitsFor(plan *Plan, it *PlanItem, done []bool) string {
 }
 
 // checkItem executes an item's check and sets what follows from it.
-func (p *Planner) checkItem(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any, check Checker) (any, bool) {
-	args, kwargs, err := p.planArguments(ctx, plan, it, heads, values)
-	if err != nil {
-		it.Action, it.Why = ActionUnknown, err.Error()
-		return nil, false
+func (p *Planner) checkItem(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any, check Checker) (value any, done bool, err error) {
+	var f *Failure
+	args, err := p.planArguments(ctx, plan, it, heads, values)
+	if errors.As(err, &f) {
+		it.Action, it.Why = ActionUnknown, f.Message
+		return nil, false, nil
 	}
-	value, err := check(ctx, it.Job, args, kwargs)
+	if err != nil {
+		return nil, false, err
+	}
+	value, err = check(ctx, it.Job, args)
 	it.Checked = true
 	if err == nil {
 		it.Action, it.Why = ActionNone, "its check passes"
-		return value, true
+		return value, true, nil
+	}
+	if !errors.As(err, &f) {
+		return nil, false, err
 	}
 	it.Failure = FailureOf(err, PhaseCheck)
 	if it.Failure.Kind == FailSkip {
 		it.Action, it.Why = ActionSkip, "its check asks to skip it: "+it.Failure.Message
-		return nil, true
+		return nil, true, nil
 	}
 	it.Why = "its check fails: " + it.Failure.Message
 	if it.Job.Kind() == KindAssertion {
 		it.Why += " (and there is nothing to run)"
 	}
-	return nil, false
+	return nil, false, nil
 }
 
 // planArguments resolves an item's arguments: the value of a member's check
 // that passed, else the result that its job or its pin has now.
-func (p *Planner) planArguments(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any) ([]any, map[string]any, error) {
+func (p *Planner) planArguments(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any) (*Resolved, error) {
 	return ResolveArguments(it.Job, &it.New.Build, PhaseCheck, func(rv Retval) (any, error) {
 		for _, m := range it.New.Members {
 			if plan.Items[m].Job.ID == rv.Job && values[m] != nil {

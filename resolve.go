@@ -31,78 +31,69 @@ func ResultOf(ctx context.Context, build func(ctx context.Context, id int64) (*B
 	return nil, Errorf(Internal, "the results of job %q refer to each other", job)
 }
 
+// Resolved are the arguments of one phase without placeholders.
+type Resolved struct {
+	Args   []any
+	Kwargs map[string]any
+	Env    map[string]any // of the job; for commands
+}
+
 // ResolveArguments returns the arguments of one phase of a build with every
-// placeholder replaced: the task's own, else the build's, else the job's.
-func ResolveArguments(j *Job, b *Build, phase Phase, retval func(Retval) (any, error), secret func(Secret) (any, error)) ([]any, map[string]any, error) {
-	args, kwargs := j.Args, j.Kwargs
-	var err error
-	if b != nil && b.Args != nil {
-		if args, err = decodeList(b.Args); err != nil {
-			return nil, nil, err
-		}
-	}
-	if b != nil && b.Kwargs != nil {
-		if kwargs, err = decodeMap(b.Kwargs); err != nil {
-			return nil, nil, err
-		}
+// placeholder replaced: the task's own, else the build's, else the job's. b may be nil.
+func ResolveArguments(j *Job, b *Build, phase Phase, retval func(Retval) (any, error), secret func(Secret) (any, error)) (*Resolved, error) {
+	r := &Resolved{Args: j.Args, Kwargs: j.Kwargs, Env: j.Env}
+	sources := []*Task{}
+	if b != nil {
+		sources = append(sources, &Task{Args: b.Args, Kwargs: b.Kwargs})
 	}
 	if t := j.TaskOf(phase); t != nil {
+		sources = append(sources, t)
+	}
+	for _, t := range sources {
+		var err error
 		if t.Args != nil {
-			if args, err = decodeList(t.Args); err != nil {
-				return nil, nil, err
+			if r.Args, err = decodeList(t.Args); err != nil {
+				return nil, UserError("stored arguments: %v", err)
 			}
 		}
 		if t.Kwargs != nil {
-			if kwargs, err = decodeMap(t.Kwargs); err != nil {
-				return nil, nil, err
+			if r.Kwargs, err = decodeMap(t.Kwargs); err != nil {
+				return nil, UserError("stored arguments: %v", err)
 			}
 		}
-	}
-	if len(args) == 0 && len(kwargs) == 0 {
-		return nil, nil, nil
 	}
 	replace := func(ph any) (any, error) {
-		switch ph := ph.(type) {
-		case Retval:
-			v, err := retval(ph)
-			if err != nil || ph.Path == "" {
-				return v, err
-			}
-			if v, err = Lookup(v, ph.Path); err != nil {
-				return nil, UserError("result of job %q: %v", ph.Job, err)
-			}
-			return v, nil
-		case Secret:
-			return secret(ph)
+		if s, ok := ph.(Secret); ok {
+			return secret(s)
 		}
-		return ph, nil
+		rv := ph.(Retval)
+		v, err := retval(rv)
+		if err != nil || rv.Path == "" {
+			return v, err
+		}
+		if v, err = Lookup(v, rv.Path); err != nil {
+			return nil, UserError("result of job %q: %v", rv.Job, err)
+		}
+		return v, nil
 	}
-	a, err := ReplaceArguments(anyList(args), replace)
-	if err != nil {
-		return nil, nil, err
+	if len(r.Args) > 0 {
+		v, err := ReplaceArguments(r.Args, replace)
+		if err != nil {
+			return nil, err
+		}
+		r.Args = v.([]any)
 	}
-	k, err := ReplaceArguments(anyMap(kwargs), replace)
-	if err != nil {
-		return nil, nil, err
+	for _, m := range []*map[string]any{&r.Kwargs, &r.Env} {
+		if len(*m) == 0 {
+			continue
+		}
+		v, err := ReplaceArguments(*m, replace)
+		if err != nil {
+			return nil, err
+		}
+		*m = v.(map[string]any)
 	}
-	args, _ = a.([]any)
-	kwargs, _ = k.(map[string]any)
-	return args, kwargs, nil
-}
-
-// An interface that holds a nil list is not nil; these keep nil nil.
-func anyList(l []any) any {
-	if l == nil {
-		return nil
-	}
-	return l
-}
-
-func anyMap(m map[string]any) any {
-	if m == nil {
-		return nil
-	}
-	return m
+	return r, nil
 }
 
 // TaskOf returns the task that a phase executes, or nil.

@@ -27,6 +27,7 @@
 //     claim. How the attempt ended is returned, and stored by the caller in one
 //     transaction with the last batch.
 //   - A fault of the store is returned as an error, never as a failure of the job.
-//   - Secrets are read when the attempt starts and replaced in everything that
-//     leaves it: log, progress, result, failure.
+//   - Secrets are read when the attempt starts and replaced in everything that is
+//     shown: log, progress, result, failure. Local and Shared values are the
+//     job's own and kept as they are.
 package engine

@@ -125,9 +125,7 @@ func (a *attempt) execute(ctx context.Context) (json.RawMessage, *jobcontrol.Fai
 	}
 	limited, stop := a.limit(ctx)
 	defer stop()
-	var value, ranValue json.RawMessage
-	var failure, ranFailure *jobcontrol.Failure
-	var err error
+	var check, run, recheck outcome
 	switch a.Job.Kind() {
 	case jobcontrol.KindGroup:
 		a.observe(jobcontrol.PhaseCheck, nil)
@@ -135,34 +133,33 @@ func (a *attempt) execute(ctx context.Context) (json.RawMessage, *jobcontrol.Fai
 	case jobcontrol.KindRunOnly:
 		a.observe(jobcontrol.PhaseCheck, runOnlyCheck)
 	default:
-		value, failure, err = a.phase(limited, jobcontrol.PhaseCheck)
-		if err != nil || failure == nil || failure.Kind.EndsAttempt() || a.Job.Run == nil || timedOut(limited) {
-			return value, failure, err
+		check = a.phase(limited, jobcontrol.PhaseCheck)
+		if check.err != nil || check.failure == nil || check.final || a.Job.Run == nil || timedOut(limited) {
+			return check.value, check.failure, check.err
 		}
 	}
-	ranValue, ranFailure, err = a.phase(limited, jobcontrol.PhaseRun)
-	if err != nil || ranFailure != nil && ranFailure.Kind.EndsAttempt() {
-		return nil, ranFailure, err
-	}
+	run = a.phase(limited, jobcontrol.PhaseRun)
 	if a.Job.Check == nil {
-		a.observe(jobcontrol.PhaseRecheck, ranFailure)
-		return ranValue, ranFailure, nil
+		a.observe(jobcontrol.PhaseRecheck, run.failure)
+	}
+	if run.err != nil || run.final || a.Job.Check == nil {
+		return run.value, run.failure, run.err
 	}
 	if timedOut(limited) { // the recheck still follows, with limits of its own
 		var stop2 func()
 		limited, stop2 = a.limit(ctx)
 		defer stop2()
 	}
-	value, failure, err = a.phase(limited, jobcontrol.PhaseRecheck)
+	recheck = a.phase(limited, jobcontrol.PhaseRecheck)
 	switch {
-	case err != nil:
-		return nil, nil, err
-	case failure == nil && value == nil:
-		return ranValue, nil, nil
-	case failure != nil && ranFailure != nil && !failure.Kind.EndsAttempt():
-		failure = both(failure, ranFailure)
+	case recheck.err != nil:
+		return nil, nil, recheck.err
+	case recheck.failure == nil && recheck.value == nil:
+		return run.value, nil, nil
+	case recheck.failure != nil && run.failure != nil && !recheck.final:
+		return nil, both(recheck.failure, run.failure), nil
 	}
-	return value, failure, nil
+	return recheck.value, recheck.failure, nil
 }
 
 // runOnlyCheck is what DoJobber's run-only nodes say.
@@ -188,43 +185,85 @@ func both(recheck, ran *jobcontrol.Failure) *jobcontrol.Failure {
 	return &f
 }
 
+// outcome is how a phase ended.
+type outcome struct {
+	value   json.RawMessage
+	failure *jobcontrol.Failure
+	final   bool  // the failure ends the attempt
+	err     error // a fault of the store; the rest is unknown
+}
+
 // phase executes one phase and records and tells how it ended.
-func (a *attempt) phase(ctx context.Context, p jobcontrol.Phase) (json.RawMessage, *jobcontrol.Failure, error) {
-	args, kwargs, env, err := a.arguments(ctx, p)
-	if err != nil {
-		var f *jobcontrol.Failure
-		if errors.As(err, &f) {
-			return nil, noTry(jobcontrol.FailureOf(err, p)), nil
-		}
-		return nil, nil, err
+func (a *attempt) phase(ctx context.Context, p jobcontrol.Phase) outcome {
+	begin := time.Now()
+	o := a.perform(ctx, p)
+	if o.err != nil {
+		return o
+	}
+	f := o.failure
+	result := jobcontrol.PhaseResult{Phase: p, Passed: f == nil, Duration: time.Since(begin)}
+	if f != nil {
+		o.final = o.final || f.Kind.EndsAttempt()
+		result.Error = a.redactFailure(f).Message
+	}
+	a.phases = append(a.phases, result)
+	a.observe(p, f)
+	return o
+}
+
+func (a *attempt) perform(ctx context.Context, p jobcontrol.Phase) outcome {
+	if ctx.Err() != nil { // nothing is started any more
+		return outcome{failure: jobcontrol.FailureOf(context.Cause(ctx), p), final: true}
+	}
+	durable := context.WithoutCancel(ctx)
+	args, env, err := a.arguments(durable, p)
+	switch {
+	case fault(err):
+		return outcome{err: err}
+	case err != nil: // another try would be the same, and nothing else can be executed without
+		return outcome{failure: noTry(jobcontrol.FailureOf(err, p)), final: true}
 	}
 	if p == jobcontrol.PhaseRun {
 		if a.Job.Cleanup != nil && a.MarkRan != nil {
-			if err := a.MarkRan(ctx, a.Input.Build.Claim, a.started); err != nil {
-				return nil, nil, err
+			if err := a.MarkRan(durable, a.Input.Build.Claim, a.started); err != nil {
+				return outcome{err: err}
 			}
 		}
 		a.ran = true
 	}
 	a.rec.setPhase(p)
-	begin := time.Now()
-	v, err := a.Executor.Execute(ctx, a.call(p, args, kwargs, env))
-	var value json.RawMessage
-	if err == nil {
-		value, err = jobcontrol.EncodeResult(v)
-	}
-	f := jobcontrol.FailureOf(err, p)
-	if f != nil && f.Kind == jobcontrol.FailLost {
-		if e := a.rec.failed(); e != nil {
-			return nil, nil, e
+	o := a.safely(ctx, a.call(p, args, env))
+	if o.failure != nil && o.failure.Kind == jobcontrol.FailLost {
+		if err := a.rec.failed(); err != nil {
+			return outcome{err: err}
 		}
 	}
-	a.phases = append(a.phases, jobcontrol.PhaseResult{Phase: p, Passed: f == nil, Duration: time.Since(begin)})
-	if f != nil {
-		a.phases[len(a.phases)-1].Error = a.redactFailure(f).Message
+	return o
+}
+
+// safely executes a call and encodes what it returns; code of the job's that
+// runs on this goroutine, such as that of its values, may panic.
+func (a *attempt) safely(ctx context.Context, c *jobcontrol.Call) (o outcome) {
+	defer func() {
+		if v := recover(); v != nil {
+			f := &jobcontrol.Failure{Kind: jobcontrol.FailPanic, Message: fmt.Sprintf("panic: %v", v)}
+			o = outcome{failure: jobcontrol.FailureOf(f, c.Phase)}
+		}
+	}()
+	v, err := a.Executor.Execute(ctx, c)
+	if err != nil {
+		return outcome{failure: jobcontrol.FailureOf(err, c.Phase)}
 	}
-	a.observe(p, f)
-	return value, f, nil
+	value, err := jobcontrol.EncodeResult(v)
+	if err != nil { // a result that is refused fails the build at once
+		return outcome{failure: jobcontrol.FailureOf(err, c.Phase), final: true}
+	}
+	return outcome{value: value}
+}
+
+// fault tells whether an error is one of the store, and not of the job.
+func fault(err error) bool {
+	return errors.Is(err, jobcontrol.ErrUnavailable) || errors.Is(err, jobcontrol.ErrLeaseLost)
 }
 
 // noTry makes a failure that came before any code was executed one that is not
@@ -242,48 +281,29 @@ func (a *attempt) observe(p jobcontrol.Phase, f *jobcontrol.Failure) {
 	}
 }
 
-func (a *attempt) call(p jobcontrol.Phase, args []any, kwargs map[string]any, env map[string]string) *jobcontrol.Call {
+func (a *attempt) call(p jobcontrol.Phase, args *jobcontrol.Resolved, env map[string]string) *jobcontrol.Call {
 	b := a.Input.Build
 	x := &jobcontrol.Execution{
 		Run: b.Run, Build: b.ID, Job: a.Job, Attempt: a.Number, Phase: p, Fence: b.Claim.Number,
-		Args: args, Kwargs: kwargs, Local: a.local, Record: a.rec,
+		Args: args.Args, Kwargs: args.Kwargs, Local: a.local, Record: a.rec,
 		Shared: jobcontrol.NewShared(a.Shared, b.Run, b.Claim),
 	}
 	return &jobcontrol.Call{Execution: x, Task: a.Job.TaskOf(p), Env: env}
 }
 
 // arguments resolves the placeholders of a phase.
-func (a *attempt) arguments(ctx context.Context, p jobcontrol.Phase) ([]any, map[string]any, map[string]string, error) {
-	retval := func(rv jobcontrol.Retval) (any, error) {
+func (a *attempt) arguments(ctx context.Context, p jobcontrol.Phase) (*jobcontrol.Resolved, map[string]string, error) {
+	args, err := jobcontrol.ResolveArguments(a.Job, a.Input.Build, p, func(rv jobcontrol.Retval) (any, error) {
 		return jobcontrol.ResultOf(ctx, a.Engine.Build, rv.Job, a.Input.Build.Pins[rv.Job])
+	}, func(s jobcontrol.Secret) (any, error) { return a.secrets[s.Name], nil })
+	if err != nil || len(args.Env) == 0 {
+		return args, nil, err
 	}
-	secret := func(s jobcontrol.Secret) (any, error) { return a.secrets[s.Name], nil }
-	args, kwargs, err := jobcontrol.ResolveArguments(a.Job, a.Input.Build, p, retval, secret)
-	if err != nil {
-		return nil, nil, nil, err
+	env := make(map[string]string, len(args.Env))
+	for k, v := range args.Env {
+		env[k] = text(v)
 	}
-	var env map[string]string
-	for k, v := range a.Job.Env {
-		if env == nil {
-			env = make(map[string]string, len(a.Job.Env))
-		}
-		switch v := v.(type) {
-		case jobcontrol.Secret:
-			env[k] = a.secrets[v.Name]
-		case jobcontrol.Retval:
-			r, err := retval(v)
-			if err == nil && v.Path != "" {
-				r, err = jobcontrol.Lookup(r, v.Path)
-			}
-			if err != nil {
-				return nil, nil, nil, err
-			}
-			env[k] = text(r)
-		default:
-			env[k] = text(v)
-		}
-	}
-	return args, kwargs, env, nil
+	return args, env, nil
 }
 
 // text is a value as a command gets it: strings as they are, others as JSON.
@@ -298,16 +318,18 @@ func text(v any) string {
 	return string(data)
 }
 
+// dependencyChanged tells whether a dependency changed something in this Run.
 func (a *attempt) dependencyChanged(ctx context.Context) (bool, error) {
+	ctx = context.WithoutCancel(ctx)
 	for _, id := range a.Input.Build.Pins {
 		if id == 0 {
 			continue
 		}
 		b, err := a.Engine.Build(ctx, id)
-		if err != nil && !errors.Is(err, jobcontrol.ErrNotFound) {
+		if fault(err) {
 			return false, err
 		}
-		if err == nil && b.Changed != nil && *b.Changed {
+		if err == nil && b.Run == a.Input.Build.Run && b.Changed != nil && *b.Changed {
 			return true, nil
 		}
 	}

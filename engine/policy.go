@@ -21,7 +21,9 @@ func Next(b *jobcontrol.Build, j *jobcontrol.Job, e *jobcontrol.Ended) (again bo
 	}
 	if f.Kind == jobcontrol.FailRetry {
 		if b.Asked >= jobcontrol.MaxAskedRetries {
-			f.Message = fmt.Sprintf("asked to be tried again more than %d times: %s", jobcontrol.MaxAskedRetries, f.Message)
+			c := *f // it was told already
+			c.Message = fmt.Sprintf("asked to be tried again more than %d times: %s", jobcontrol.MaxAskedRetries, f.Message)
+			e.Attempt.Failure = &c
 			return false, time.Time{}
 		}
 		delay := f.After
@@ -42,8 +44,9 @@ func Next(b *jobcontrol.Build, j *jobcontrol.Job, e *jobcontrol.Ended) (again bo
 }
 
 // Delay is the time before the attempt that follows used tries: base, or with
-// backoff "exponential" base doubled for each further one, at most an hour (or
-// base, if that is longer), and varied by up to a tenth by jitter (0 to 1).
+// backoff "exponential" base doubled for each further one, varied by up to a
+// tenth by jitter (0 to 1), at least base and at most an hour (or base, if that
+// is longer).
 func Delay(base time.Duration, backoff string, used int, jitter float64) time.Duration {
 	if backoff != "exponential" || base <= 0 {
 		return max(base, 0)
@@ -53,5 +56,6 @@ func Delay(base time.Duration, backoff string, used int, jitter float64) time.Du
 		d *= 2
 	}
 	d = max(base, min(d, maxBackoff))
-	return d - d/10 + time.Duration(jitter*float64(d)/5)
+	d += -d/10 + time.Duration(jitter*float64(d)/5)
+	return max(base, min(d, maxBackoff))
 }

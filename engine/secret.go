@@ -21,6 +21,9 @@ func (a *attempt) readSecrets(ctx context.Context) error {
 			return jobcontrol.UserError("secret %q is not known here", n)
 		}
 		v, err := a.Secret(ctx, n)
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
 			return jobcontrol.UserError("secret %q: %v", n, err)
 		}

@@ -14,96 +14,71 @@ func (e *Engine) Cleanup(ctx context.Context, in Input, local *jobcontrol.LocalV
 	defer cancel(nil)
 	a := &attempt{Engine: e, Input: in, cancel: cancel, local: local, started: e.now()}
 	a.rec = newRecorder(a)
-	var f *jobcontrol.Failure
-	var err error
-	if serr := a.readSecrets(ctx); serr != nil {
-		f = jobcontrol.FailureOf(serr, jobcontrol.PhaseCleanup)
+	var o outcome
+	if err := a.readSecrets(ctx); err != nil {
+		o.failure = jobcontrol.FailureOf(err, jobcontrol.PhaseCleanup)
 	} else {
 		limited, stop := a.limit(ctx)
-		_, f, err = a.phase(limited, jobcontrol.PhaseCleanup)
+		o = a.phase(limited, jobcontrol.PhaseCleanup)
 		stop()
 	}
-	logs, progress, rerr := a.rec.close()
-	if err = errors.Join(err, rerr); err != nil {
+	logs, progress, err := a.rec.close()
+	if err = errors.Join(o.err, err); err != nil {
 		return jobcontrol.Ended{}, err
 	}
 	ended := jobcontrol.Ended{Logs: logs, Progress: progress}
-	a.end(&ended, f)
+	a.end(&ended, o.failure)
 	ended.Attempt.Cleanup = true
-	if f != nil {
+	if o.failure != nil {
 		ended.State = jobcontrol.Failed
 	}
 	return ended, nil
 }
 
-// Check executes a job's check where nothing is being built, for a Plan. What it
-// logs is dropped.
-func (e *Engine) Check(ctx context.Context, j *jobcontrol.Job, args []any, kwargs map[string]any) (any, error) {
-	encodedArgs, err := jobcontrol.EncodeArguments(emptyList(args))
-	if err != nil {
-		return nil, err
-	}
-	encodedKwargs, err := jobcontrol.EncodeArguments(emptyMap(kwargs))
-	if err != nil {
-		return nil, err
-	}
-	check := *j.Check
-	check.Args, check.Kwargs = encodedArgs, encodedKwargs
-	job := *j
-	job.Check = &check
-	plain := *e
-	plain.Report, plain.MarkRan = nil, nil
-	a := &attempt{
-		Engine: &plain, Input: Input{Build: &jobcontrol.Build{Job: j.ID}, Job: &job, Number: 1},
-		cancel: func(error) {}, local: jobcontrol.NewLocal(nil), started: e.now(),
-	}
-	a.rec = newRecorder(a)
-	a.rec.closed = true
+// Check executes a job's check where nothing is being built, for a Plan, with
+// arguments in which no placeholder but secrets is left. What it logs is dropped.
+func (e *Engine) Check(ctx context.Context, j *jobcontrol.Job, args *jobcontrol.Resolved) (any, error) {
+	check, job := *j.Check, *j
+	check.Args, check.Kwargs = nil, nil
+	job.Check, job.Args, job.Kwargs, job.Env = &check, args.Args, args.Kwargs, args.Env
+	a := e.apart(&jobcontrol.Build{Job: j.ID}, &job, 1)
 	if err := a.readSecrets(ctx); err != nil {
 		return nil, err
 	}
 	limited, stop := a.limit(ctx)
 	defer stop()
-	value, f, err := a.phase(limited, jobcontrol.PhaseCheck)
+	o := a.phase(limited, jobcontrol.PhaseCheck)
 	switch {
-	case err != nil:
-		return nil, err
-	case f != nil:
-		return nil, a.redactFailure(f)
-	case value == nil:
+	case o.err != nil:
+		return nil, o.err
+	case o.failure != nil:
+		return nil, a.redactFailure(o.failure)
+	case o.value == nil:
 		return nil, nil
 	}
-	return value, nil
+	return o.value, nil
 }
 
-// OnDelete calls a job's on_delete function with a build that was deleted.
-func (e *Engine) OnDelete(ctx context.Context, j *jobcontrol.Job, b *jobcontrol.Build) error {
+// apart is an attempt of which nothing is recorded.
+func (e *Engine) apart(b *jobcontrol.Build, j *jobcontrol.Job, number int) *attempt {
 	plain := *e
 	plain.Report, plain.MarkRan = nil, nil
-	job := *j
-	job.Args, job.Kwargs = nil, nil
 	a := &attempt{
-		Engine: &plain, Input: Input{Build: b, Job: &job, Number: b.Attempts + 1},
+		Engine: &plain, Input: Input{Build: b, Job: j, Number: number},
 		cancel: func(error) {}, local: jobcontrol.NewLocal(nil), started: e.now(),
 	}
 	a.rec = newRecorder(a)
 	a.rec.closed = true
-	call := a.call(jobcontrol.PhaseOnDelete, nil, nil, nil)
+	return a
+}
+
+// OnDelete calls a job's on_delete function with a build that was deleted.
+func (e *Engine) OnDelete(ctx context.Context, j *jobcontrol.Job, b *jobcontrol.Build) error {
+	a := e.apart(b, j, b.Attempts+1)
+	call := a.call(jobcontrol.PhaseOnDelete, &jobcontrol.Resolved{}, nil)
 	call.Deleted = b
-	_, err := e.Executor.Execute(ctx, call)
-	return err
-}
-
-func emptyList(l []any) any {
-	if l == nil {
-		return []any{}
+	if o := a.safely(ctx, call); o.failure != nil {
+		return o.failure
 	}
-	return l
-}
-
-func emptyMap(m map[string]any) any {
-	if m == nil {
-		return map[string]any{}
-	}
-	return m
+	return nil
 }

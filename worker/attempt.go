@@ -10,13 +10,16 @@ import (
 )
 
 // attempt executes one attempt of a build and stores how it ended. It runs in a
-// goroutine of its own and sends executed and then stored.
+// goroutine of its own and sends stored, and before that executed if the slot
+// may be used meanwhile.
 func (f *foreground) attempt(m *member, number int) {
-	ctx := f.attempts
 	done := stored{m: m}
+	durable := context.WithoutCancel(f.attempts)
 	if m.build.Lost > 0 || m.job.OnLost == "fail" {
 		// A build that may kill its worker is found: its start is durable first.
-		done.err = f.c.cfg.Store.Start(context.WithoutCancel(ctx), []jobcontrol.Claim{m.build.Claim}, []time.Time{jobcontrol.Micros(m.started)})
+		done.err = persist(durable, func() error {
+			return f.c.cfg.Store.Start(durable, []jobcontrol.Claim{m.build.Claim}, []time.Time{jobcontrol.Micros(m.started)})
+		})
 	}
 	if done.err == nil {
 		in := engine.Input{Build: m.build, Job: m.job, Number: number}
@@ -25,19 +28,28 @@ func (f *foreground) attempt(m *member, number int) {
 				f.events <- phaseEnded{m, p, passed, fail}
 			}
 		}
-		done.ended, done.err = f.eng.Attempt(ctx, in)
+		done.ended, done.err = f.eng.Attempt(f.attempts, in)
 	}
-	f.events <- executed{m}
+	// Where nothing waits for a slot, the loop need not be woken twice. With one
+	// slot the next build may be one that this end releases.
+	if f.c.cfg.Parallel > 1 && f.crowded.Load() {
+		f.events <- executed{m}
+	}
 	if done.err == nil {
-		done.again, done.released, done.err = f.store(context.WithoutCancel(ctx), m, &done.ended)
+		done.again, done.released, done.err = f.store(durable, m, &done.ended)
 	}
 	f.events <- done
 }
 
-// store stores how an attempt ended: another try, or the build's end.
+// store stores how an attempt ended: another try, or the build's end. One that
+// was ended since nothing can be stored any more is not: it was lost.
 func (f *foreground) store(ctx context.Context, m *member, e *jobcontrol.Ended) (again *jobcontrol.Build, r *jobcontrol.Released, err error) {
 	retry, at := engine.Next(m.build, m.job, e)
-	if retry && f.attempts.Err() != nil {
+	if f.attempts.Err() != nil && (retry || e.State == jobcontrol.Failed && e.Attempt.Failure.Kind == jobcontrol.FailLost) {
+		var l *lost
+		if errors.As(context.Cause(f.attempts), &l) {
+			return nil, nil, l.err
+		}
 		retry = false
 		e.State = jobcontrol.Cancelled
 	}

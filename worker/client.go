@@ -2,12 +2,11 @@ package worker
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
 	"os/user"
 	"runtime"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -32,10 +31,6 @@ type Config struct {
 // Runs in the foreground of the program.
 type Client struct {
 	cfg Config
-
-	mu          sync.Mutex
-	definitions map[string]*jobcontrol.Job  // by hash
-	finished    map[int64]*jobcontrol.Build // final builds with small results
 }
 
 var _ jobcontrol.Client = (*Client)(nil)
@@ -45,7 +40,7 @@ func NewClient(cfg Config) *Client {
 	if cfg.Parallel <= 0 {
 		cfg.Parallel = runtime.GOMAXPROCS(0)
 	}
-	return &Client{cfg: cfg, definitions: map[string]*jobcontrol.Job{}, finished: map[int64]*jobcontrol.Build{}}
+	return &Client{cfg: cfg}
 }
 
 // Rescue takes the leases of programs that died away and says what they left.
@@ -105,7 +100,7 @@ func (c *Client) Build(ctx context.Context, id int64) (*jobcontrol.Build, error)
 
 // Definition implements [jobcontrol.Reader].
 func (c *Client) Definition(ctx context.Context, b *jobcontrol.Build) (*jobcontrol.Job, error) {
-	return c.definition(ctx, b)
+	return c.cfg.Store.Definition(ctx, b.Definition)
 }
 
 // Attempts implements [jobcontrol.Reader].
@@ -174,20 +169,26 @@ func (c *Client) Execute(ctx context.Context, r jobcontrol.Request, watch jobcon
 			Project: r.Project, Verb: r.Verb, Targets: r.Jobs, NoCleanup: r.NoCleanup, By: r.By, File: r.File,
 		},
 		Builds: make([]jobcontrol.NewBuild, len(plan.Items)),
+		Key:    rand.Text(), // so that a commit whose answer was lost can be repeated
 	}
+	jobs := make(map[string]*jobcontrol.Job, len(plan.Items))
 	for i := range plan.Items {
 		n.Builds[i] = plan.Items[i].New
-		c.define(plan.Items[i].New.Hash, plan.Items[i].Job)
+		jobs[plan.Items[i].New.Hash] = plan.Items[i].Job
 	}
-	return c.owned(ctx, watch, func(l jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	return c.owned(ctx, watch, jobs, func(l jobcontrol.Lease) (run *jobcontrol.Run, builds []jobcontrol.Build, err error) {
 		n.Lease = &l
-		return c.cfg.Store.CreateRun(ctx, n)
+		err = persist(ctx, func() error {
+			run, builds, err = c.cfg.Store.CreateRun(ctx, n)
+			return err
+		})
+		return run, builds, err
 	})
 }
 
 // Resume implements [jobcontrol.Operator].
 func (c *Client) Resume(ctx context.Context, run int64, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
-	return c.owned(ctx, watch, func(l jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	return c.owned(ctx, watch, map[string]*jobcontrol.Job{}, func(l jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error) {
 		r, err := c.cfg.Store.Run(ctx, run)
 		if err != nil {
 			return nil, nil, err
@@ -201,7 +202,7 @@ func (c *Client) Resume(ctx context.Context, run int64, watch jobcontrol.Watch) 
 
 // Cleanup implements [jobcontrol.Operator].
 func (c *Client) Cleanup(ctx context.Context, run int64, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
-	return c.owned(ctx, watch, func(l jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	return c.owned(ctx, watch, map[string]*jobcontrol.Job{}, func(l jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error) {
 		r, err := c.cfg.Store.Run(ctx, run)
 		if err != nil {
 			return nil, nil, err
@@ -232,7 +233,7 @@ func (c *Client) DeleteBuild(ctx context.Context, id int64) error {
 	if err != nil {
 		return err
 	}
-	job, err := c.definition(ctx, b)
+	job, err := c.Definition(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -255,77 +256,49 @@ func (c *Client) DeleteBuild(ctx context.Context, id int64) error {
 }
 
 // owned registers a worker, makes or adopts a Run for it and executes the Run.
-func (c *Client) owned(ctx context.Context, watch jobcontrol.Watch, own func(jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error)) (*jobcontrol.Run, error) {
-	now, err := c.cfg.Store.Now(ctx)
-	if err != nil {
+func (c *Client) owned(ctx context.Context, watch jobcontrol.Watch, jobs map[string]*jobcontrol.Job, own func(jobcontrol.Lease) (*jobcontrol.Run, []jobcontrol.Build, error)) (*jobcontrol.Run, error) {
+	f := &foreground{c: c, watch: watch, jobs: jobs, clock: clock{here: time.Now()}, leased: time.Now()}
+	var err error
+	if f.clock.store, err = c.cfg.Store.Now(ctx); err != nil {
 		return nil, err
 	}
-	lease, err := c.cfg.Store.Register(ctx, Self(), leaseTTL)
-	if err != nil {
+	if f.lease, err = c.cfg.Store.Register(ctx, Self(), leaseTTL); err != nil {
 		return nil, err
 	}
-	f := &foreground{c: c, lease: lease, watch: watch, clock: clock{store: now, here: time.Now()}}
-	f.eng = &engine.Engine{
-		Executor: c.cfg.Executor, Build: c.result, Shared: c.cfg.Store, Report: c.cfg.Store.Report,
-		MarkRan: c.cfg.Store.MarkRan, Secret: c.cfg.Secret, Now: f.clock.now,
-	}
-	run, builds, err := own(lease)
+	f.eng = f.engine()
+	run, builds, err := own(f.lease)
 	if err == nil {
 		f.run = run
 		run, err = f.execute(ctx, builds)
 	}
-	if errors.Is(err, jobcontrol.ErrUnavailable) || errors.Is(err, jobcontrol.ErrLeaseLost) {
-		return run, err // the worker's row stays: the next start says what happened
-	}
-	if uerr := c.cfg.Store.Unregister(context.WithoutCancel(ctx), lease); err == nil && uerr != nil {
+	// Without a worker what is left of the Run is interrupted, and can be
+	// resumed. Where the store is at fault this may fail, too: then the next
+	// start finds that this process is gone.
+	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTTL)
+	defer cancel()
+	if uerr := c.cfg.Store.Unregister(limited, f.lease); err == nil && uerr != nil {
 		err = uerr
 	}
 	return run, err
 }
 
-// define keeps a definition, so that it need not be read back.
-func (c *Client) define(hash string, j *jobcontrol.Job) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.definitions[hash] = j
-}
-
-// definition returns the frozen definition of a build.
-func (c *Client) definition(ctx context.Context, b *jobcontrol.Build) (*jobcontrol.Job, error) {
-	c.mu.Lock()
-	j, ok := c.definitions[b.Definition]
-	c.mu.Unlock()
-	if ok {
-		return j, nil
+// engine returns the engine of the Run's attempts. What it writes is repeated
+// where the store's answer was lost.
+func (f *foreground) engine() *engine.Engine {
+	store := f.c.cfg.Store
+	return &engine.Engine{
+		Executor: f.c.cfg.Executor, Shared: store, Secret: f.c.cfg.Secret, Now: f.clock.now,
+		Build: func(ctx context.Context, id int64) (*jobcontrol.Build, error) {
+			if b := f.kept.find(id); b != nil {
+				return b, nil
+			}
+			return store.Build(ctx, id)
+		},
+		Report: func(ctx context.Context, c jobcontrol.Claim, logs []jobcontrol.LogRecord, progress []jobcontrol.Progress) error {
+			return persist(ctx, func() error { return store.Report(ctx, c, logs, progress) })
+		},
+		MarkRan: func(ctx context.Context, c jobcontrol.Claim, at time.Time) error {
+			return persist(ctx, func() error { return store.MarkRan(ctx, c, at) })
+		},
 	}
-	j, err := c.cfg.Store.Definition(ctx, b.Definition)
-	if err != nil {
-		return nil, err
-	}
-	c.define(b.Definition, j)
-	return j, nil
-}
-
-// keptResult is the largest result that is kept in memory for dependants.
-const keptResult = 16 << 10
-
-// remember keeps a final build whose result is its own and small.
-func (c *Client) remember(b *jobcontrol.Build) {
-	if b.State != jobcontrol.Successful || len(b.Result) > keptResult || len(b.Result) == 0 && !*b.Changed {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.finished[b.ID] = b
-}
-
-// result returns a build whose result is wanted.
-func (c *Client) result(ctx context.Context, id int64) (*jobcontrol.Build, error) {
-	c.mu.Lock()
-	b, ok := c.finished[id]
-	c.mu.Unlock()
-	if ok {
-		return b, nil
-	}
-	return c.cfg.Store.Build(ctx, id)
 }

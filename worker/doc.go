@@ -17,9 +17,12 @@
 //
 // # Invariants
 //
-//   - Nothing is reported before it is durable.
+//   - No end of an attempt is told before it is durable.
 //   - A fault of the store ends the Run: attempts are asked to stop, nothing new
 //     is started, the error is returned.
+//   - Where the lease could not be renewed in time, attempts are ended before it
+//     can be given away.
 //   - Clean-up steps are executed last in first out, after the last build, on
-//     every way out but a second interrupt and a fault of the store.
+//     every way out but a second interrupt, a fault of the store, and where a
+//     suspended or held build waits for a person.
 package worker

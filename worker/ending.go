@@ -11,9 +11,10 @@ import (
 )
 
 const (
-	leaseTTL   = 15 * time.Second
-	renewEvery = leaseTTL / 3
-	askEvery   = time.Second // how often the wish to cancel is looked for
+	leaseTTL    = 15 * time.Second
+	leaseMargin = 2 * time.Second // what it takes to end everything
+	renewEvery  = leaseTTL / 3
+	askEvery    = time.Second // how often the wish to cancel is looked for
 )
 
 // keepLease renews the lease and looks whether somebody asked to cancel the
@@ -23,54 +24,46 @@ func (f *foreground) keepLease() func() {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		ask := time.NewTicker(askEvery)
-		defer ask.Stop()
-		renewed := time.Now()
-		asked := false
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-ask.C:
-			}
-			if !asked {
-				wish, err := f.c.cfg.Store.CancelRequested(ctx, f.run.ID)
-				if err == nil && wish {
-					asked = true
-					f.send(ctx, stopRequest{engine.Cancelled("cancelled by request")})
-				}
-			}
-			if time.Since(renewed) < renewEvery {
-				continue
-			}
-			err := f.c.cfg.Store.Renew(ctx, f.lease, leaseTTL)
-			switch {
-			case err == nil:
-				renewed = time.Now()
-			case ctx.Err() != nil:
-				return
-			case errors.Is(err, jobcontrol.ErrLeaseLost):
-				f.send(ctx, runLost{fmt.Errorf("run %d: %w", f.run.ID, err)})
-				return
-			}
-		}
+		f.watchOver(ctx)
 	}()
 	return func() {
 		cancel()
-		for {
-			select {
-			case <-ended:
-				return
-			case <-f.events: // nobody reads them any more
-			}
-		}
+		<-ended
 	}
 }
 
-func (f *foreground) send(ctx context.Context, e any) {
-	select {
-	case f.events <- e:
-	case <-ctx.Done():
+// watchOver returns when ctx ends or the lease is lost: then life has ended, too.
+func (f *foreground) watchOver(ctx context.Context) {
+	ask := time.NewTicker(askEvery)
+	defer ask.Stop()
+	renewed, asked := f.leased, false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ask.C:
+		}
+		if begin := time.Now(); begin.Sub(renewed) >= renewEvery {
+			limited, cancel := context.WithTimeout(ctx, renewEvery)
+			err := f.c.cfg.Store.Renew(limited, f.lease, leaseTTL)
+			cancel()
+			switch {
+			case err == nil:
+				renewed = begin
+			case ctx.Err() != nil:
+				return
+			case errors.Is(err, jobcontrol.ErrLeaseLost) || time.Since(renewed) > leaseTTL-leaseMargin:
+				f.endLife(newLost(fmt.Errorf("run %d: its lease could not be renewed: %w", f.run.ID, err)))
+				return
+			}
+		}
+		if asked {
+			continue
+		}
+		if wish, err := f.c.cfg.Store.CancelRequested(ctx, f.run.ID); err == nil && wish {
+			asked = true
+			f.stops <- engine.Cancelled("cancelled by request")
+		}
 	}
 }
 
@@ -102,44 +95,79 @@ func (f *foreground) cancelRest(ctx context.Context) error {
 }
 
 // cleanup executes the clean-up steps, last run first. A step that fails is
-// told and the others still run.
+// told and the others still run. Who interrupts it leaves the rest to `runs cleanup`.
 func (f *foreground) cleanup(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
-	due, err := f.c.cfg.Store.StartCleaning(ctx, f.run.ID, f.lease)
+	durable := context.WithoutCancel(ctx)
+	var due []jobcontrol.Build
+	err := persist(durable, func() (err error) {
+		due, err = f.c.cfg.Store.StartCleaning(durable, f.run.ID, f.lease)
+		return err
+	})
 	if err != nil {
 		return err
 	}
+	steps, cancel := context.WithCancelCause(f.life)
+	defer cancel(nil)
+	if ctx.Err() == nil {
+		defer context.AfterFunc(ctx, func() { cancel(engine.Cancelled("interrupted")) })()
+	}
+	go func() {
+		select {
+		case why := <-f.stops:
+			cancel(why)
+		case <-steps.Done():
+		}
+	}()
 	for i := range due {
-		b := &due[i]
-		job, err := f.c.definition(ctx, b)
-		if err != nil {
-			return err
-		}
-		if job.Cleanup == nil {
-			continue
-		}
-		attempts, err := f.c.cfg.Store.Attempts(ctx, b.ID)
-		if err != nil {
-			return err
-		}
-		local := jobcontrol.NewLocal(nil)
-		number := b.Attempts + 1
-		for _, a := range attempts {
-			number = max(number, a.Number+1)
-			if len(a.Local) > 0 {
-				local = jobcontrol.NewLocal(a.Local)
+		if steps.Err() == nil {
+			if err = f.cleanOne(steps, &due[i]); err != nil {
+				return err
 			}
 		}
-		f.tell(jobcontrol.Event{Kind: jobcontrol.EventCleanup, Build: b, Job: job, Attempt: number, Phase: jobcontrol.PhaseCleanup})
-		ended, err := f.eng.Cleanup(ctx, engine.Input{Build: b, Job: job, Number: number}, local)
-		if err == nil {
-			err = persist(ctx, func() error { return f.c.cfg.Store.Cleaned(ctx, b.Claim, ended) })
+		if steps.Err() != nil {
+			var l *lost
+			if errors.As(context.Cause(steps), &l) {
+				return l.err
+			}
+			f.tell(jobcontrol.Event{Kind: jobcontrol.EventTrouble, Message: fmt.Sprintf(
+				"the clean-up was stopped: `jobcontrol runs cleanup %d` does the rest", f.run.ID)})
+			return nil
 		}
-		if err != nil {
-			return fmt.Errorf("clean-up of build %d of job %q: %w", b.ID, b.Job, err)
-		}
-		fail := ended.Attempt.Failure
-		f.tell(jobcontrol.Event{Kind: jobcontrol.EventCleaned, Build: b, Job: job, Attempt: number, Phase: jobcontrol.PhaseCleanup, Passed: fail == nil, Failure: fail})
 	}
+	return nil
+}
+
+// cleanOne executes and stores one clean-up step; one that was stopped is not stored.
+func (f *foreground) cleanOne(ctx context.Context, b *jobcontrol.Build) error {
+	durable := context.WithoutCancel(ctx)
+	job, err := f.definition(durable, b)
+	if err != nil || job.Cleanup == nil {
+		return err
+	}
+	attempts, err := f.c.cfg.Store.Attempts(durable, b.ID)
+	if err != nil {
+		return err
+	}
+	local := jobcontrol.NewLocal(nil)
+	number := b.Attempts + 1
+	for _, a := range attempts {
+		number = max(number, a.Number+1)
+		if len(a.Local) > 0 {
+			local = jobcontrol.NewLocal(a.Local)
+		}
+	}
+	f.tell(jobcontrol.Event{Kind: jobcontrol.EventCleanup, Build: b, Job: job, Attempt: number, Phase: jobcontrol.PhaseCleanup})
+	ended, err := f.eng.Cleanup(ctx, engine.Input{Build: b, Job: job, Number: number}, local)
+	fail := ended.Attempt.Failure
+	if err == nil && ctx.Err() != nil && fail != nil {
+		return nil
+	}
+	if err == nil {
+		err = persist(durable, func() error { return f.c.cfg.Store.Cleaned(durable, b.Claim, ended) })
+	}
+	if err != nil {
+		return fmt.Errorf("clean-up of build %d of job %q: %w", b.ID, b.Job, err)
+	}
+	f.tell(jobcontrol.Event{Kind: jobcontrol.EventCleaned, Build: b, Job: job, Attempt: number, Phase: jobcontrol.PhaseCleanup, Passed: fail == nil, Failure: fail})
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -20,26 +21,35 @@ const (
 )
 
 // foreground executes one Run. Its fields belong to the goroutine of execute,
-// but for what is sent over the channels.
+// but for channels, contexts and what has a lock.
 type foreground struct {
 	c      *Client
 	run    *jobcontrol.Run
 	lease  jobcontrol.Lease
+	leased time.Time // when it was last renewed, at the earliest
 	eng    *engine.Engine
 	watch  jobcontrol.Watch
 	clock  clock
 	builds map[int64]*member
+	jobs   map[string]*jobcontrol.Job // definitions by hash
+	kept   results
 
-	due       byOrder   // builds to start, smallest (phase, place) first
-	later     byTime    // builds whose time has not come
-	active    int       // attempts that occupy a slot
-	unstored  int       // attempts whose end is not stored yet
-	open      int       // builds that are not final, nor suspended
-	unmarked  []*member // attempts that are not marked as running yet
-	stopping  bool      // nothing new is started
-	fault     error     // of the store
-	events    chan any
-	attempts  context.Context // of the attempts; cancelled when they have to stop
+	due      byOrder   // builds to start, smallest (phase, place) first
+	later    byTime    // builds whose time has not come
+	active   int       // attempts that occupy a slot
+	unstored int       // attempts, and marks, that are not stored yet
+	open     int       // builds that are not final, nor suspended
+	unmarked []*member // attempts that are not marked as running yet
+	alone    bool      // a build that was lost before is executed, and nothing beside it
+	stopping bool      // nothing new is started
+	fault    error     // of the store
+	events   chan any
+	stops    chan error  // wishes to cancel, from elsewhere
+	crowded  atomic.Bool // builds are due and wait for a slot
+
+	life      context.Context // ends when the lease is lost
+	endLife   context.CancelCauseFunc
+	attempts  context.Context // of the attempts; ends when they have to stop
 	cancelAll context.CancelCauseFunc
 }
 
@@ -50,6 +60,7 @@ type member struct {
 	job     *jobcontrol.Job
 	started time.Time // of the attempt that is being executed; zero: none is
 	marked  bool
+	free    bool // its slot is free: the task has ended
 }
 
 // What attempts send to the loop.
@@ -69,10 +80,20 @@ type (
 		f      *jobcontrol.Failure
 	}
 	marksStored struct{ err error }
-	runLost     struct{ err error }          // the lease is lost, or the store is at fault
-	stopRequest struct{ why error }          // somebody asked to cancel
-	watched     struct{ e jobcontrol.Event } //
 )
+
+// lost is why attempts are ended when nothing can be stored any more.
+type lost struct {
+	*jobcontrol.Failure
+	err error
+}
+
+func newLost(err error) *lost {
+	return &lost{&jobcontrol.Failure{Kind: jobcontrol.FailLost, Message: "the store failed: " + err.Error()}, err}
+}
+
+// Unwrap makes it a failure of kind lost and the error behind it.
+func (l *lost) Unwrap() []error { return []error{l.Failure, l.err} }
 
 // clock converts between the store's clock and this process's monotonic one.
 type clock struct {
@@ -84,15 +105,16 @@ func (c clock) now() time.Time { return c.store.Add(time.Since(c.here)) }
 
 // execute executes the Run's builds until all are final, then its clean-up steps.
 func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*jobcontrol.Run, error) {
-	f.events = make(chan any, 64)
-	f.attempts, f.cancelAll = context.WithCancelCause(context.WithoutCancel(ctx))
+	f.events, f.stops = make(chan any, 64), make(chan error, 1)
+	f.life, f.endLife = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer f.endLife(nil)
+	f.attempts, f.cancelAll = context.WithCancelCause(f.life)
 	defer f.cancelAll(nil)
+	defer f.keepLease()()
 	if err := f.take(ctx, builds); err != nil {
 		return nil, err
 	}
 	f.tell(jobcontrol.Event{Kind: jobcontrol.EventRun})
-	stopKeeping := f.keepLease()
-	defer stopKeeping()
 	f.loop(ctx)
 	if f.fault != nil {
 		return nil, f.fault
@@ -102,19 +124,42 @@ func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*j
 			return nil, err
 		}
 	}
+	if waiting := f.waiting(); waiting > 0 {
+		return nil, &jobcontrol.Error{
+			Code:    jobcontrol.BuildFailed,
+			Message: fmt.Sprintf("run %d: %d builds are suspended or held, or wait for such a one", f.run.ID, waiting),
+			Hint:    fmt.Sprintf("`jobcontrol runs resume %d` goes on with them, `runs cancel %d` gives them up", f.run.ID, f.run.ID),
+		}
+	}
 	if !f.run.NoCleanup {
 		if err := f.cleanup(ctx); err != nil {
 			return nil, err
 		}
 	}
-	run, err := f.c.cfg.Store.FinishRun(context.WithoutCancel(ctx), f.run.ID, f.lease)
+	durable := context.WithoutCancel(ctx)
+	var run *jobcontrol.Run
+	err := persist(durable, func() (err error) {
+		run, err = f.c.cfg.Store.FinishRun(durable, f.run.ID, f.lease)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	if f.stopping && ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return run, &jobcontrol.Error{Code: jobcontrol.Interrupted, Message: "interrupted"}
 	}
 	return run, nil
+}
+
+// waiting is the number of builds that are not final and cannot go on by themselves.
+func (f *foreground) waiting() int {
+	n := 0
+	for _, m := range f.builds {
+		if !m.build.State.Final() {
+			n++
+		}
+	}
+	return n
 }
 
 // take makes members of the Run's builds and puts them where their state says.
@@ -126,7 +171,7 @@ func (f *foreground) take(ctx context.Context, builds []jobcontrol.Build) error 
 		m := &members[i]
 		m.build = b
 		var err error
-		if m.job, err = f.c.definition(ctx, b); err != nil {
+		if m.job, err = f.definition(ctx, b); err != nil {
 			return err
 		}
 		f.builds[b.ID] = m
@@ -135,6 +180,18 @@ func (f *foreground) take(ctx context.Context, builds []jobcontrol.Build) error 
 	heap.Init(&f.due)
 	heap.Init(&f.later)
 	return nil
+}
+
+// definition returns the frozen definition of a build.
+func (f *foreground) definition(ctx context.Context, b *jobcontrol.Build) (*jobcontrol.Job, error) {
+	if j, ok := f.jobs[b.Definition]; ok {
+		return j, nil
+	}
+	j, err := f.c.cfg.Store.Definition(ctx, b.Definition)
+	if err == nil {
+		f.jobs[b.Definition] = j
+	}
+	return j, err
 }
 
 // put counts a build and files it where its state says; the heaps are not kept.
@@ -156,8 +213,8 @@ func (f *foreground) put(m *member) {
 func (f *foreground) loop(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	interrupted := ctx.Done()
-	for f.active > 0 || f.unstored > 0 || !f.stopping && f.open > 0 && f.progressPossible() {
+	interrupted, ended := ctx.Done(), f.life.Done()
+	for f.active > 0 || f.unstored > 0 || !f.stopping && f.progressPossible() {
 		f.start()
 		f.wakeIn(timer)
 		select {
@@ -166,9 +223,20 @@ func (f *foreground) loop(ctx context.Context) {
 		case <-timer.C:
 			f.promote()
 			f.mark()
+		case why := <-f.stops:
+			if !f.stopping {
+				f.tell(jobcontrol.Event{Kind: jobcontrol.EventTrouble, Message: why.Error()})
+				f.stop(why)
+			}
 		case <-interrupted:
 			interrupted = nil
 			f.stop(engine.Cancelled("interrupted"))
+		case <-ended:
+			ended = nil
+			var l *lost
+			if errors.As(context.Cause(f.life), &l) {
+				f.failed(l.err)
+			}
 		}
 	}
 }
@@ -188,15 +256,24 @@ func (f *foreground) stop(cause error) {
 // start starts attempts while there are slots and builds that are due.
 func (f *foreground) start() {
 	f.promote()
-	for !f.stopping && f.active < f.c.cfg.Parallel && f.unstored < maxUnstored && len(f.due) > 0 {
+	for !f.stopping && !f.alone && f.active < f.c.cfg.Parallel && f.unstored < maxUnstored && len(f.due) > 0 {
+		if f.due[0].build.Lost > 0 {
+			// It may kill this program, too: then no other build is charged.
+			if f.active > 0 {
+				break
+			}
+			f.alone = true
+		}
 		m := heap.Pop(&f.due).(*member)
-		m.started, m.marked = f.clock.now(), false
+		m.started, m.marked, m.free = f.clock.now(), false, false
 		f.active++
+		f.unstored++
 		f.unmarked = append(f.unmarked, m)
 		number := m.build.Attempts + 1
 		f.tell(jobcontrol.Event{Kind: jobcontrol.EventStarted, Build: m.build, Job: m.job, Attempt: number})
 		go f.attempt(m, number)
 	}
+	f.crowded.Store(len(f.due) > 0)
 }
 
 // promote moves builds whose time has come to those that are due.
@@ -257,14 +334,13 @@ func (f *foreground) handle(e any) {
 	case phaseEnded:
 		f.tell(jobcontrol.Event{Kind: jobcontrol.EventPhase, Build: e.m.build, Job: e.m.job, Attempt: e.m.build.Attempts + 1, Phase: e.phase, Passed: e.passed, Failure: e.f})
 	case executed:
-		e.m.started = time.Time{}
-		f.unstored++
-		if f.c.cfg.Parallel > 1 {
-			f.active--
-		}
+		e.m.free = true
+		f.active--
 	case stored:
+		e.m.started = time.Time{}
 		f.unstored--
-		if f.c.cfg.Parallel == 1 {
+		f.alone = false
+		if !e.m.free {
 			f.active--
 		}
 		f.takeIn(e)
@@ -274,15 +350,6 @@ func (f *foreground) handle(e any) {
 		if e.err != nil && !errors.Is(e.err, jobcontrol.ErrConflict) && !errors.Is(e.err, jobcontrol.ErrLeaseLost) {
 			f.failed(e.err)
 		}
-	case runLost:
-		f.failed(e.err)
-	case stopRequest:
-		if !f.stopping {
-			f.tell(jobcontrol.Event{Kind: jobcontrol.EventTrouble, Message: e.why.Error()})
-			f.stop(e.why)
-		}
-	case watched:
-		f.tell(e.e)
 	}
 }
 
@@ -290,7 +357,7 @@ func (f *foreground) handle(e any) {
 func (f *foreground) failed(err error) {
 	if f.fault == nil {
 		f.fault = err
-		f.stop(&jobcontrol.Failure{Kind: jobcontrol.FailLost, Message: "the store failed: " + err.Error()})
+		f.stop(newLost(err))
 	}
 }
 
@@ -324,8 +391,9 @@ func (f *foreground) takeIn(e stored) {
 		changed := e.ended.Changed
 		b.Changed = &changed
 	}
-	f.c.remember(b)
+	f.kept.keep(b)
 	f.tell(jobcontrol.Event{Kind: jobcontrol.EventFinished, Build: b, Job: e.m.job, Attempt: b.Attempts, Failure: b.Failure})
+	b.Result = nil // dependants find it in kept, or in the store
 	for _, r := range e.released.Ready {
 		m, ok := f.builds[r.ID]
 		if !ok || m.build.State != jobcontrol.Waiting {

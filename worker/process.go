@@ -2,9 +2,12 @@ package worker
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -29,8 +32,15 @@ func Alive(p jobcontrol.Process) (alive, known bool) {
 	case p.PIDSpace != pidSpace():
 		return false, false
 	}
-	start, ok := startTime(p.PID)
-	return ok && start == p.StartTime, true
+	start, err := startTime(p.PID)
+	switch {
+	case err == nil:
+		return start == p.StartTime, true
+	case errors.Is(err, fs.ErrNotExist):
+		// Also so where /proc hides the processes of others: then it can be asked for.
+		return false, errors.Is(syscall.Kill(p.PID, 0), syscall.ESRCH)
+	}
+	return false, false
 }
 
 func bootID() string {
@@ -49,18 +59,22 @@ func pidSpace() string {
 	return link
 }
 
-// startTime returns field 22 of /proc/PID/stat, and false when there is no such
-// process or it is a zombie. The second field, the name, may hold anything.
-func startTime(pid int) (uint64, bool) {
+// startTime returns field 22 of /proc/PID/stat; 0 for a zombie, which is no
+// process's start. The second field, the name, may hold anything.
+func startTime(pid int) (uint64, error) {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if errors.Is(err, syscall.ESRCH) {
+		err = fs.ErrNotExist
+	}
 	if err != nil {
-		return 0, false
+		return 0, err
 	}
-	i := bytes.LastIndexByte(data, ')')
-	fields := strings.Fields(string(data[i+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
-		return 0, false
+	fields := strings.Fields(string(data[bytes.LastIndexByte(data, ')')+1:]))
+	if len(fields) < 20 {
+		return 0, errors.New("/proc/PID/stat is too short")
 	}
-	t, err := strconv.ParseUint(fields[19], 10, 64)
-	return t, err == nil
+	if fields[0] == "Z" || fields[0] == "X" {
+		return 0, nil
+	}
+	return strconv.ParseUint(fields[19], 10, 64)
 }
