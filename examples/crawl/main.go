@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -112,7 +113,8 @@ func section(u *url.URL) string {
 	if len(parts) > 1 {
 		return parts[0]
 	}
-	return strings.SplitN(strings.TrimSuffix(parts[0], path.Ext(parts[0])), "-", 2)[0]
+	name, _, _ := strings.Cut(strings.TrimSuffix(parts[0], path.Ext(parts[0])), "-")
+	return cmp.Or(name, "home")
 }
 
 func fetch(ctx context.Context, url string) (string, int, error) {
