@@ -41,7 +41,7 @@ arguments that were given for that build, and linked to it.`,
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.yes, "yes", false, "confirm that a protected job may be built")
-	f.BoolVar(&o.noCleanup, "no-cleanup", false, "leave the clean-up step to `runs cleanup`")
+	f.BoolVar(&o.noCleanup, "no-cleanup", false, "leave the clean-up step to: jobcontrol runs cleanup")
 	f.IntVar(&o.tries, "tries", 0, "attempts in all, if the job sets none (default 1)")
 	f.StringVar(&o.deps, "deps", "", "build dependencies first: `which` of none, missing, outdated, all (default none)")
 	f.BoolVar(&o.dependants, "dependants", false, "afterwards rebuild everything that depends on the job")

@@ -83,8 +83,10 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 	return time.Time{}, usage(`such as 2026-01-31T08:00:00Z, "2026-01-31 08:00", or 10m for ten minutes ago`, "%s %q is no time", flag, text)
 }
 
-// followPause is how often a followed log is looked at.
-const followPause = 200 * time.Millisecond
+const (
+	followPause = 200 * time.Millisecond // between two looks at a followed log
+	rescueEvery = 10                     // looks between two looks for programs that died
+)
 
 func showLog(ctx context.Context, e *environment, o logOptions) error {
 	f, err := o.filter(time.Now())
@@ -97,15 +99,13 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 	}
 	defer s.close()
 	p := &logPrinter{streams: e.streams}
-	for {
+	for look := 1; ; look++ {
 		final := true
 		if o.follow {
-			// First the state, then the log: what is final has no more records.
-			b, err := s.client.Build(ctx, o.build)
-			if err != nil {
+			// First the state, then the log: what has ended has no more records.
+			if final, err = s.ended(ctx, o.build, look%rescueEvery == 0); err != nil {
 				return err
 			}
-			final = b.State.Final()
 		}
 		err := s.client.Log(ctx, o.build, f, func(r jobcontrol.LogRecord) bool {
 			f.AfterSeq = r.Seq
@@ -127,6 +127,25 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		case <-time.After(followPause):
 		}
 	}
+}
+
+// ended tells whether nobody executes a build any more: it is final, or the
+// program that executed its Run died.
+func (s *opened) ended(ctx context.Context, id int64, rescue bool) (bool, error) {
+	if rescue {
+		if _, err := s.rescue(ctx); err != nil {
+			return false, err
+		}
+	}
+	b, err := s.client.Build(ctx, id)
+	if err != nil || b.State.Final() {
+		return true, err
+	}
+	run, err := s.client.Run(ctx, b.Run)
+	if err != nil {
+		return true, err
+	}
+	return run.State == jobcontrol.RunInterrupted || run.State.Final(), nil
 }
 
 // logPrinter shows log records.

@@ -106,7 +106,7 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	field("Result", resultText(b))
 	text := t.render(e.streams)
 	if len(attempts) > 0 {
-		text += "\n" + e.paint(bold, "Attempts") + "\n" + attemptsText(attempts)
+		text += "\n" + e.paint(bold, "Attempts") + "\n" + attemptsText(attempts, b.Failure != nil)
 	}
 	if progress != nil {
 		text += "\n" + e.paint(bold, "Progress") + "\n" + progressLines("    ", progress)
@@ -143,10 +143,11 @@ func resultText(b *jobcontrol.Build) string {
 	return string(b.Result)
 }
 
-// attemptsText is a line for each attempt: its phases and how they ended.
-func attemptsText(attempts []jobcontrol.Attempt) string {
+// attemptsText is a line for each attempt: its phases and how they ended. The last
+// failure is left out where it is shown below.
+func attemptsText(attempts []jobcontrol.Attempt, below bool) string {
 	var b strings.Builder
-	for _, a := range attempts {
+	for n, a := range attempts {
 		parts := make([]string, len(a.Phases))
 		for i, p := range a.Phases {
 			end := "pass"
@@ -156,7 +157,7 @@ func attemptsText(attempts []jobcontrol.Attempt) string {
 			parts[i] = fmt.Sprintf("%s %s (%s)", p.Phase, end, elapsed(p.Duration))
 		}
 		fmt.Fprintf(&b, "    %d  %s  %s\n", a.Number, clock(a.StartedAt), strings.Join(parts, ", "))
-		if a.Failure != nil {
+		if a.Failure != nil && !(below && n == len(attempts)-1) {
 			b.WriteString(indent("       ", visible(a.Failure.Message)))
 		}
 	}

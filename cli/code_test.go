@@ -45,6 +45,16 @@ func TestCode(t *testing.T) {
 			},
 			"# check\n# n = 1\ntest -e 'a file'\n# run\n# n = 1\ntouch 'a file'",
 		},
+		{
+			"arguments of a task of its own",
+			jobcontrol.Job{
+				Run: &jobcontrol.Task{
+					Function: "mycrawler:process", Args: []byte(`[{"$retval":{"job":"crawl","path":"pages[0]"}}]`), Kwargs: []byte(`{"n":1}`),
+				},
+				Args: []any{"not", "these"},
+			},
+			"# run\nmycrawler:process(\n    Retval('crawl.pages[0]'),\n    n=1)",
+		},
 		{"nothing", jobcontrol.Job{}, "# nothing: it only has dependencies"},
 	} {
 		if diff := cmp.Diff(c.want, code(&c.job, reg)); diff != "" {

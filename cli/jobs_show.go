@@ -209,14 +209,16 @@ func commandCode(task *jobcontrol.Task, args []any, kwargs map[string]any) strin
 	return b.String()
 }
 
-// argumentsOf are the arguments of a phase with their placeholders.
+// argumentsOf are the arguments of a phase with their placeholders: the task's
+// own, else the job's.
 func argumentsOf(j *jobcontrol.Job, p jobcontrol.Phase) ([]any, map[string]any) {
-	keep := func(v any) (any, error) { return v, nil }
-	args, kwargs, err := jobcontrol.ResolveArguments(j, nil, p,
-		func(r jobcontrol.Retval) (any, error) { r.Path = ""; return keep(r) },
-		func(s jobcontrol.Secret) (any, error) { return keep(s) })
-	if err != nil {
-		return j.Args, j.Kwargs // a placeholder that leads into a result, which there is none of yet
+	args, kwargs := j.Args, j.Kwargs
+	t := j.TaskOf(p)
+	if v, err := jobcontrol.DecodeArguments(t.Args); err == nil {
+		args, _ = v.([]any)
+	}
+	if v, err := jobcontrol.DecodeArguments(t.Kwargs); err == nil {
+		kwargs, _ = v.(map[string]any)
 	}
 	return args, kwargs
 }

@@ -36,6 +36,7 @@ type opened struct {
 	client  jobcontrol.Client
 	jobs    *jobcontrol.Jobs // without jobs where no file was read
 	project string
+	rescue  func(context.Context) ([]jobcontrol.Interruption, error)
 	closers []func()
 }
 
@@ -72,8 +73,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	if s.jobs, err = jobsOf(f); err != nil {
 		return nil, err
 	}
-	writes := n == needWork || n == needStoreWork
-	store, err := openStore(ctx, place, writes)
+	store, err := openStore(ctx, place, n == needWork)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	}
 	cfg.Executor = s.executor(e, n)
 	client := worker.NewClient(cfg)
-	s.client = client
+	s.client, s.rescue = client, client.Rescue
 	if err := e.tellInterrupted(ctx, client, s.project, run); err != nil {
 		s.close()
 		return nil, err
@@ -101,9 +101,10 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 func (s *opened) executor(e *environment, n need) jobcontrol.Executor {
 	c := executor.Config{Registry: e.program.Registry}
 	if n != needStore && n != needJobs && e.program.helpers {
+		// It is not closed: it ends when this process does, a moment later, and
+		// nobody has to wait for its last look.
 		c.Guardian = executor.NewGuardian([]string{"jobcontrol-guardian"})
 		c.Subreaper = true
-		s.closers = append(s.closers, c.Guardian.Close)
 	}
 	x := executor.New(c)
 	s.closers = append(s.closers, x.Close)
@@ -352,13 +353,13 @@ func parsePlace(what, url, dir string) (place, error) {
 	return place{path: rest}, nil
 }
 
-// openStore opens a store. One that does not exist is only made by commands that
-// write; the others see an empty one.
-func openStore(ctx context.Context, p place, writes bool) (jobcontrol.Store, error) {
+// openStore opens a store. One that does not exist is only made where create says
+// so; else an empty one stands for it that ends with the program.
+func openStore(ctx context.Context, p place, create bool) (jobcontrol.Store, error) {
 	path := p.path
 	if p.memory {
 		path = sqlite.Memory
-	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !writes {
+	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
 		path = sqlite.Memory
 	}
 	return sqlite.Open(ctx, path, sqlite.Options{})

@@ -33,7 +33,7 @@ func (o *requestOptions) verbFlags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.kwargs, "kwarg", nil, "keyword argument as `name=value`: JSON, else a string (repeatable)")
 	f.IntVar(&o.tries, "tries", 0, "attempts in all for jobs that set none (run: 3, build: 1)")
 	f.StringVar(&o.retryDelay, "retry-delay", "", "`time` between attempts for jobs that set none: seconds, or 5m (default 1s)")
-	f.BoolVar(&o.noCleanup, "no-cleanup", false, "leave the clean-up steps to `runs cleanup`")
+	f.BoolVar(&o.noCleanup, "no-cleanup", false, "leave the clean-up steps to: jobcontrol runs cleanup")
 	f.BoolVar(&o.yes, "yes", false, "confirm that protected jobs may be built")
 }
 

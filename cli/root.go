@@ -76,6 +76,12 @@ func newRoot(e *environment) *cobra.Command {
 	root.SetIn(e.in)
 	root.SetOut(writer(e.print))
 	root.SetErr(writer(e.tell))
+	addCommands(root, e)
+	return root
+}
+
+// addCommands adds the commands in their groups.
+func addCommands(root *cobra.Command, e *environment) {
 	root.SetHelpCommandGroupID(groupStore)
 	root.SetCompletionCommandGroupID(groupStore)
 	root.AddGroup(
@@ -94,7 +100,6 @@ func newRoot(e *environment) *cobra.Command {
 	add(groupDo, newPlan(e), newRun(e), newBuild(e), newTell(e))
 	add(groupLook, newJobs(e), newBuilds(e), newRuns(e))
 	add(groupStore, newInstall(e), newUninstall(e), newVersion(e))
-	return root
 }
 
 // execute executes one command line and returns the exit status.

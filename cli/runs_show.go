@@ -65,9 +65,11 @@ func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build) stri
 	}
 	text := t.render(e.streams) + "\n"
 	t = newTable("Build", "Job", "State", "Changed", "Attempts", "Duration", "Why")
+	unmet := unmetBuilds{}
 	for i := range builds {
 		b := &builds[i]
-		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b))
+		unmet.add(b)
+		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b, unmet))
 	}
 	text += t.render(e.streams) + "\n" + summary(e.streams, r, builds)
 	if r.State == jobcontrol.RunInterrupted {
@@ -95,12 +97,21 @@ func tookText(b *jobcontrol.Build, now time.Time) string {
 	return elapsed(b.Duration(now))
 }
 
-// buildReason is why a build failed, else why it was made.
-func buildReason(b *jobcontrol.Build) string {
-	if b.Failure != nil && b.Failure.Message != "" && b.State != jobcontrol.Successful {
-		return clip(line(b.Failure.Message), 80)
+// buildReason is why a build ended as it did, else why it was made.
+func buildReason(b *jobcontrol.Build, unmet unmetBuilds) string {
+	text := b.Why
+	switch {
+	case b.State == jobcontrol.Successful && b.Changed != nil && !*b.Changed:
+		text = "already done"
+	case b.State == jobcontrol.Successful:
+	case b.Failure != nil && b.Failure.Message != "":
+		text = b.Failure.Message
+	case b.State == jobcontrol.Blocked:
+		if why := unmet.reason(b); why != "" {
+			text = why
+		}
 	}
-	return clip(line(b.Why), 80)
+	return clip(line(text), 80)
 }
 
 // interruptedText says what happened to an interrupted Run and what can be done.

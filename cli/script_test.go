@@ -46,6 +46,7 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("TZ", "UTC")
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // else each program sleeps for a second at its end
 			env.Setenv("NO_COLOR", "1")
 			env.Setenv("JOBCONTROL_CONFIG_FILE", "")
 			return nil

@@ -207,8 +207,10 @@ func TestSummary(t *testing.T) {
 	s := newStreams(nil, nil, nil, func(string) string { return "" })
 	at := time.Unix(1000, 0)
 	builds := []jobcontrol.Build{
-		{State: jobcontrol.Successful, Changed: &yes}, {State: jobcontrol.Successful, Changed: &no},
-		{State: jobcontrol.Failed}, {State: jobcontrol.Blocked},
+		{State: jobcontrol.Successful, Changed: &yes},
+		{State: jobcontrol.Successful, Changed: &no},
+		{State: jobcontrol.Failed},
+		{State: jobcontrol.Blocked},
 	}
 	r := &jobcontrol.Run{
 		ID: 12, State: jobcontrol.RunPartial, CreatedAt: at, FinishedAt: at.Add(1200 * time.Millisecond),

@@ -12,7 +12,33 @@ import (
 type watcher struct {
 	*streams
 	executeOptions
-	names int // the width of the column of job ids
+	names int         // the width of the column of job ids
+	unmet unmetBuilds // of the Run, so far
+}
+
+// unmetBuilds are builds that ended without letting their dependants run.
+type unmetBuilds map[int64]jobcontrol.State
+
+// add notes a build if it is one.
+func (u unmetBuilds) add(b *jobcontrol.Build) {
+	if b.State.Final() && !b.State.Satisfied() {
+		u[b.ID] = b.State
+	}
+}
+
+// reason says which dependency blocks a build; "" if that is not known.
+func (u unmetBuilds) reason(b *jobcontrol.Build) string {
+	for _, job := range sortedKeys(b.Pins) {
+		switch u[b.Pins[job]] {
+		case jobcontrol.Failed:
+			return "its dependency " + line(job) + " failed"
+		case jobcontrol.Cancelled:
+			return "its dependency " + line(job) + " was cancelled"
+		case jobcontrol.Blocked:
+			return "its dependency " + line(job) + " is blocked"
+		}
+	}
+	return ""
 }
 
 // event takes one event; see [jobcontrol.Watch].
@@ -34,6 +60,10 @@ func (w *watcher) event(e jobcontrol.Event) {
 	case jobcontrol.EventTrouble:
 		w.note("%s", visible(e.Message))
 	case jobcontrol.EventFinished:
+		if w.unmet == nil {
+			w.unmet = unmetBuilds{}
+		}
+		w.unmet.add(e.Build)
 		if !w.json() {
 			w.print(w.finished(e.Build))
 		}
@@ -80,7 +110,11 @@ func (w *watcher) finished(b *jobcontrol.Build) string {
 	}
 	text := w.paint(state.colour, fmt.Sprintf("%-10s", state.text)) + "  " + line(b.Job) +
 		strings.Repeat(" ", max(0, w.names-width(b.Job))) + fmt.Sprintf("  %-6s %8s", fmt.Sprintf("#%d", b.ID), took)
-	text = strings.TrimRight(text+"  "+outcomeWord(b), " ") + "\n"
+	word := outcomeWord(b)
+	if b.State == jobcontrol.Blocked {
+		word = w.unmet.reason(b)
+	}
+	text = strings.TrimRight(text+"  "+word, " ") + "\n"
 	switch {
 	case b.State == jobcontrol.Failed && b.Failure != nil:
 		text += indent("    ", visible(b.Failure.Message))
