@@ -22,14 +22,14 @@ func inForegroundOf(ctx context.Context, e *environment, o executeOptions, n nee
 		return err
 	}
 	defer s.close()
-	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs)}
+	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs), kinds: kinds{}}
 	e.working.Store(true)
 	run, err := do(ctx, s.client, w.event)
 	e.working.Store(false)
 	if run == nil {
 		return err
 	}
-	if shown := e.showRun(context.WithoutCancel(ctx), s.client, run); shown != nil && err == nil {
+	if shown := e.showRun(context.WithoutCancel(ctx), s.client, run, w.kinds); shown != nil && err == nil {
 		err = shown
 	}
 	switch {
@@ -56,7 +56,7 @@ func nameWidth(jobs *jobcontrol.Jobs) int {
 }
 
 // showRun shows what became of a Run: the document, or its last lines.
-func (e *environment) showRun(ctx context.Context, c jobcontrol.Client, run *jobcontrol.Run) error {
+func (e *environment) showRun(ctx context.Context, c jobcontrol.Client, run *jobcontrol.Run, k kinds) error {
 	builds, err := buildsOf(ctx, c, run, !e.json())
 	if err != nil {
 		return err
@@ -64,7 +64,7 @@ func (e *environment) showRun(ctx context.Context, c jobcontrol.Client, run *job
 	if e.json() {
 		return e.document(newRunJSON(run, builds))
 	}
-	e.print(summary(e.streams, run, builds))
+	e.print(summary(e.streams, run, builds, k))
 	return nil
 }
 

@@ -43,12 +43,20 @@ func showRunByID(ctx context.Context, e *environment, id int64) error {
 	if e.json() {
 		return e.document(newRunJSON(run, builds))
 	}
-	e.print(e.runText(run, builds))
+	k := kinds{}
+	for i := range builds {
+		job, err := s.client.Definition(ctx, &builds[i])
+		if err != nil {
+			return err
+		}
+		k[job.ID] = job.Kind()
+	}
+	e.print(e.runText(run, builds, k))
 	return nil
 }
 
 // runText is a Run for people: what it is, its builds in order, its summary.
-func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build) string {
+func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k kinds) string {
 	now := time.Now()
 	t := newTable()
 	field := func(name string, v any) { t.add(cell{text: name, colour: bold}, v) }
@@ -69,9 +77,9 @@ func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build) stri
 	for i := range builds {
 		b := &builds[i]
 		unmet.add(b)
-		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b, unmet))
+		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b, unmet, k[b.Job]))
 	}
-	text += t.render(e.streams) + "\n" + summary(e.streams, r, builds)
+	text += t.render(e.streams) + "\n" + summary(e.streams, r, builds, k)
 	if r.State == jobcontrol.RunInterrupted {
 		text += interruptedText(r) + "\n"
 	} else if r.Message != "" {
@@ -97,13 +105,20 @@ func tookText(b *jobcontrol.Build, now time.Time) string {
 	return elapsed(b.Duration(now))
 }
 
+// reasons say why a successful build changed something, or did not.
+var reasons = map[jobcontrol.Kind]map[bool]string{
+	jobcontrol.KindJob:       {false: "already done: its check passed", true: "its check failed, so it was run"},
+	jobcontrol.KindRunOnly:   {false: "was run", true: "it has no check, so it is run every time"},
+	jobcontrol.KindAssertion: {false: "its check passed", true: "its check passed"},
+	jobcontrol.KindGroup:     {false: "group: nothing below it changed", true: "group: something below it changed"},
+}
+
 // buildReason is why a build ended as it did, else why it was made.
-func buildReason(b *jobcontrol.Build, unmet unmetBuilds) string {
+func buildReason(b *jobcontrol.Build, unmet unmetBuilds, kind jobcontrol.Kind) string {
 	text := b.Why
 	switch {
-	case b.State == jobcontrol.Successful && b.Changed != nil && !*b.Changed:
-		text = "already done"
-	case b.State == jobcontrol.Successful:
+	case b.State == jobcontrol.Successful && b.Changed != nil:
+		text = reasons[kind][*b.Changed]
 	case b.Failure != nil && b.Failure.Message != "":
 		text = b.Failure.Message
 	case b.State == jobcontrol.Blocked:

@@ -216,11 +216,11 @@ func TestSummary(t *testing.T) {
 		ID: 12, State: jobcontrol.RunPartial, CreatedAt: at, FinishedAt: at.Add(1200 * time.Millisecond),
 		Counts: jobcontrol.Counts{jobcontrol.Successful: 2, jobcontrol.Failed: 1, jobcontrol.Blocked: 1},
 	}
-	if got, want := summary(s, r, builds), "run 12 partial: 4 jobs, 1 changed, 1 already done, 1 failed, 1 blocked, 1.2 s\n"; got != want {
+	if got, want := summary(s, r, builds, nil), "run 12 partial: 4 jobs, 1 changed, 1 already done, 1 failed, 1 blocked, 1.2 s\n"; got != want {
 		t.Errorf("summary = %q, want %q", got, want)
 	}
 	r.State, r.Counts = jobcontrol.RunSuccessful, jobcontrol.Counts{jobcontrol.Successful: 1}
-	if got, want := summary(s, r, builds[1:2]), "run 12 successful: 1 job, 0 changed, 1 already done, 0 failed, 1.2 s\nnothing had to be changed\n"; got != want {
+	if got, want := summary(s, r, builds[1:2], nil), "run 12 successful: 1 job, 0 changed, 1 already done, 0 failed, 1.2 s\nnothing had to be changed\n"; got != want {
 		t.Errorf("summary = %q, want %q", got, want)
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -14,7 +15,11 @@ type watcher struct {
 	executeOptions
 	names int         // the width of the column of job ids
 	unmet unmetBuilds // of the Run, so far
+	kinds kinds       // of the jobs that were told
 }
+
+// kinds are the kinds of jobs by their ids, as far as they are known.
+type kinds map[string]jobcontrol.Kind
 
 // unmetBuilds are builds that ended without letting their dependants run.
 type unmetBuilds map[int64]jobcontrol.State
@@ -64,6 +69,7 @@ func (w *watcher) event(e jobcontrol.Event) {
 			w.unmet = unmetBuilds{}
 		}
 		w.unmet.add(e.Build)
+		w.kinds[e.Job.ID] = e.Job.Kind()
 		if !w.json() {
 			w.print(w.finished(e.Build))
 		}
@@ -139,12 +145,15 @@ func outcomeWord(b *jobcontrol.Build) string {
 	return "unchanged"
 }
 
-// summary is the last line about a Run.
-func summary(s *streams, r *jobcontrol.Run, builds []jobcontrol.Build) string {
-	changed, done := 0, 0
+// summary is the last line about a Run. Groups do nothing themselves: they
+// neither changed something nor had it done already.
+func summary(s *streams, r *jobcontrol.Run, builds []jobcontrol.Build, k kinds) string {
+	changed, done, groups := 0, 0, 0
 	for i := range builds {
 		switch b := &builds[i]; {
 		case b.State != jobcontrol.Successful:
+		case k[b.Job] == jobcontrol.KindGroup:
+			groups++
 		case b.Changed != nil && *b.Changed:
 			changed++
 		default:
@@ -154,6 +163,9 @@ func summary(s *streams, r *jobcontrol.Run, builds []jobcontrol.Build) string {
 	parts := []string{
 		plural(len(builds), "job"), fmt.Sprintf("%d changed", changed), fmt.Sprintf("%d already done", done),
 		fmt.Sprintf("%d failed", r.Counts[jobcontrol.Failed]),
+	}
+	if groups > 0 {
+		parts = slices.Insert(parts, 3, plural(groups, "group"))
 	}
 	for _, state := range []jobcontrol.State{
 		jobcontrol.Skipped, jobcontrol.Blocked, jobcontrol.Cancelled, jobcontrol.Suspended, jobcontrol.Held,

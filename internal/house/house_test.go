@@ -50,7 +50,7 @@ func TestRulesNotice(t *testing.T) {
 	want := map[string][]string{
 		"every package has a row in the layout": {"package stray is not in the layout"},
 		"packages import only what the layout allows": {
-			"engine/tagged.go:5: package engine may not import worker, only .:",
+			"engine/tagged.go:5: package engine may not import worker, only ., internal/redact:",
 			"graph/up.go:3: package graph may not import ., no package of this module:",
 		},
 		"libraries are used only where they belong": {
