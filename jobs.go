@@ -58,8 +58,12 @@ func NewJobs(jobs []*Job) (*Jobs, error) {
 	g, err := graph.New(ids, func(i int) []string { return jobs[i].Dependencies })
 	var faults graph.Problems
 	if errors.As(err, &faults) {
-		for _, f := range faults {
-			problems = append(problems, graphProblem(f, ids))
+		for n, f := range faults {
+			names := ids
+			if n >= maxSuggestions {
+				names = nil
+			}
+			problems = append(problems, graphProblem(f, names))
 		}
 	} else if err != nil {
 		return nil, Errorf(Internal, "graph: %v", err)
@@ -71,6 +75,10 @@ func NewJobs(jobs []*Job) (*Jobs, error) {
 	return &Jobs{jobs: jobs, g: g}, nil
 }
 
+// maxSuggestions is for how many unknown dependencies a near name is looked up.
+const maxSuggestions = 50
+
+// graphProblem says what is wrong with the graph; ids are names to suggest.
 func graphProblem(f graph.Problem, ids []string) Problem {
 	p := Problem{Index: f.Index, Job: f.Node, Field: "id"}
 	if f.DepIndex >= 0 {
@@ -232,7 +240,7 @@ func checkArguments(j *Job, add func(field, hint, format string, args ...any)) {
 					if near := Nearest(p.Job, j.Dependencies); near != "" {
 						hint = fmt.Sprintf("did you mean %q? Else %s", near, hint)
 					}
-					add(path, hint, "Job %q is not a dependency of this job", p.Job)
+					add(path, hint, "job %q is not a dependency of this job", p.Job)
 				}
 			case Secret:
 				if argv {

@@ -43,7 +43,7 @@ func TestNewJobsTellsEveryProblem(t *testing.T) {
 		`4 dependencies[0]: a job cannot depend on itself ()`,
 		`5 dependencies[0]: there is no job "sefl" (did you mean "self"?)`,
 		`6 id: job id "slash/" must not contain '/' ()`,
-		`7 args[0]: Job "a" is not a dependency of this job (add "a" to the dependencies)`,
+		`7 args[0]: job "a" is not a dependency of this job (add "a" to the dependencies)`,
 		`8 args[0]: a secret must not be an argument of a command (give it in kwargs or env: everybody on the machine can read a process's arguments)`,
 		`9 cleanup: there is no run (cleanup undoes what run did; a job without run has nothing to clean up)`,
 	}

@@ -114,9 +114,9 @@ func (d Diagnostics) As(target any) bool {
 // finding is a diagnostic with what orders it.
 type finding struct {
 	Diagnostic
-	order int // of the document
-	doc   *document
-	line  int // in the expanded text; 0: unknown
+	order        int // of the document
+	doc          *document
+	line, column int // in the expanded text; 0: unknown
 }
 
 // report collects what is found. Each message is kept once per place.
@@ -124,8 +124,8 @@ type report struct {
 	errors   []finding
 	warnings []finding
 	seen     map[key]bool
-	places   map[jobcontrol.Position]bool // of errors
-	dropped  int
+	places   map[spot]bool // of errors
+	dropped  int           // errors that are not kept
 }
 
 type key struct {
@@ -134,39 +134,52 @@ type key struct {
 	warning bool
 }
 
-// most is how many findings are kept: a template can repeat one a million times.
-const most = 10000
+// How many errors and warnings are kept: a template can repeat one a million times.
+const (
+	mostErrors   = 10000
+	mostWarnings = 1000
+)
 
 // add keeps a finding at a place of a document's expanded text.
 func (r *report) add(warning bool, d *document, line, column int, hint, message string) {
-	r.put(warning, finding{
+	f := finding{
 		Diagnostic: Diagnostic{Pos: d.position(line, column), Message: message, Hint: hint},
-		order:      d.order, doc: d, line: line,
-	})
+		order:      d.order, doc: d, line: line, column: column,
+	}
+	if strings.HasSuffix(f.Pos.File, expandedSuffix) {
+		f.Hint = strings.TrimPrefix(f.Hint+"; `jobcontrol dump-config` shows the expanded text", "; ")
+	}
+	r.put(warning, f)
 }
 
 func (r *report) put(warning bool, f finding) {
 	k := key{f.Pos, f.Message, warning}
 	switch {
-	case r.seen[k]:
+	case r.seen[k], warning && len(r.warnings) >= mostWarnings:
 		return
-	case len(r.seen) >= most:
+	case !warning && len(r.errors) >= mostErrors:
 		r.dropped++
 		return
 	case r.seen == nil:
-		r.seen, r.places = map[key]bool{}, map[jobcontrol.Position]bool{}
+		r.seen, r.places = map[key]bool{}, map[spot]bool{}
 	}
 	r.seen[k] = true
 	if warning {
 		r.warnings = append(r.warnings, f)
 	} else {
 		r.errors = append(r.errors, f)
-		r.places[f.Pos] = true
+		r.places[spot{f.doc, f.line, f.column}] = true
 	}
 }
 
+// spot is a place in the expanded text of a document.
+type spot struct {
+	doc          *document
+	line, column int
+}
+
 // has tells whether an error is known at a place.
-func (r *report) has(p jobcontrol.Position) bool { return r.places[p] }
+func (r *report) has(d *document, line, column int) bool { return r.places[spot{d, line, column}] }
 
 // finish returns findings in the order of their places, with their lines.
 func finish(found []finding) Diagnostics {

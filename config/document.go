@@ -108,7 +108,11 @@ func newDocument(name, dir string, order int, data []byte, r *report) *document 
 			Pos:     jobcontrol.Position{File: name, Line: line, Column: column},
 			Message: "the file is not text in UTF-8",
 		}}
-		if c := text[at]; c < 0x20 || c == 0x7f {
+		switch c, n := utf8.DecodeRuneInString(text[at:]); {
+		case n > 1:
+			f.Message = fmt.Sprintf("the file has the line separator U+%04X in it", c)
+			f.Hint = fmt.Sprintf(`write "\u%04x" in double quotes`, c)
+		case c < 0x20 || c == 0x7f:
 			f.Message = fmt.Sprintf("the file has a control character (0x%02X) in it", c)
 		}
 		r.put(false, f)
@@ -118,7 +122,8 @@ func newDocument(name, dir string, order int, data []byte, r *report) *document 
 	return d
 }
 
-// badByte is the offset of what is no printable UTF-8, or -1.
+// badByte is the offset of what is no printable UTF-8, or of what YAML 1.1 takes for the
+// end of a line and YAML 1.2 does not, or -1.
 func badByte(text string) int {
 	for i, c := range text {
 		switch {
@@ -126,7 +131,7 @@ func badByte(text string) int {
 			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
 				return i
 			}
-		case c < 0x20 && c != '\n' && c != '\t', c == 0x7f:
+		case c < 0x20 && c != '\n' && c != '\t', c == 0x7f, c == 0x85, c == 0x2028, c == 0x2029:
 			return i
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"go.yaml.in/yaml/v4"
 
@@ -16,7 +17,7 @@ var jobKeys = []string{
 	"id", "title", "notes", "tags", "function", "run", "check", "cleanup", "on_delete", "cleanup_function",
 	"repr_function", "args", "kwargs", "env", "cwd", "stdin", "result", "dependencies", "pinned_builds",
 	"tries", "retry_delay", "backoff", "retry_from", "exit_codes", "timeout", "soft_timeout", "grace",
-	"max_lost", "on_lost", "protected", "protect", "service", "priority", "unique", "meta",
+	"max_lost", "on_lost", "protected", "protect", "leave_running", "service", "priority", "unique", "meta",
 }
 
 // slot is a key of a job, under the name that it has in [jobcontrol.Job], from the job
@@ -93,24 +94,15 @@ func (b *jobBuilder) build(r *reader, n *yaml.Node, defaults []slot) {
 	}
 	for _, s := range list {
 		switch {
-		case isNull(s.value) && knownKey(s.entry.name): // its default
+		case isNull(s.value) && slices.Contains(jobKeys, s.entry.name): // its default
 		case b.identity(s) || b.work(s) || b.command(s) || b.policy(s) || b.retries(s):
 		default:
 			s.r.unknown(s.entry, where, jobKeys)
 		}
 	}
-	if b.job.ID == "" && !b.trial && !b.report.has(b.job.Source) && find(list, "id") == nil {
+	if !b.trial && find(list, "id") == nil {
 		r.fail(deref(n), "", "the job has no id")
 	}
-}
-
-func knownKey(name string) bool {
-	for _, k := range jobKeys {
-		if k == name {
-			return true
-		}
-	}
-	return false
 }
 
 func isNull(n *yaml.Node) bool {
@@ -143,6 +135,8 @@ func (b *jobBuilder) identity(s slot) bool {
 		j.OnDelete, _ = r.text(s.value, s.entry.name)
 	case "protected":
 		j.Protected, _ = r.boolean(s.value, s.entry.name)
+	case "leave_running":
+		j.LeaveRunning, _ = r.boolean(s.value, s.entry.name)
 	case "meta":
 		v := b.values(s, "meta", false)
 		j.Meta = fill(j.Meta, v.top(s.value))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -96,9 +97,7 @@ func (l *loading) main(d *document) error {
 		case "include":
 			includes = e.value
 		case "storage":
-			if !isNull(e.value) {
-				l.file.Storage, _ = r.text(e.value, "storage")
-			}
+			l.storage(r, e)
 		case "project":
 			l.project(r, e)
 		case "template":
@@ -111,7 +110,7 @@ func (l *loading) main(d *document) error {
 			l.shared(r, e, fileKeys)
 		}
 	}
-	d.shown = d.masked(r.quiet(), root)
+	d.shown = d.withoutValues(d.masked(r.quiet(), root))
 	l.defaults = l.readDefaults(r, root, nil)
 	l.readJobs(r, jobs, l.defaults)
 	if jobs == nil && includes == nil {
@@ -133,16 +132,7 @@ func (l *loading) open(d *document) (r *reader, root *yaml.Node, err error) {
 	if err := d.render(l.ctx, l.opts); err != nil {
 		return nil, nil, d.renderError(err, &l.report)
 	}
-	if d.rendered && strings.Contains(d.written, "${#") {
-		at := strings.Index(d.written, "${#")
-		line := strings.Count(d.written[:at], "\n") + 1
-		column := utf8.RuneCountInString(d.written[strings.LastIndexByte(d.written[:at], '\n')+1:at]) + 2
-		l.report.put(true, finding{doc: d, order: d.order, Diagnostic: Diagnostic{
-			Pos:     jobcontrol.Position{File: d.name, Line: line, Column: column},
-			Message: "{# begins a comment of the template here",
-			Hint:    "write {% raw %}…{% endraw %} around it, or switch templates off with `template: false`",
-		}})
-	}
+	l.warnComment(d)
 	node := d.parse(&l.report)
 	if node == nil {
 		return nil, nil, nil
@@ -158,6 +148,26 @@ func (l *loading) open(d *document) (r *reader, root *yaml.Node, err error) {
 	}
 	return r, node, nil
 }
+
+// warnComment warns where the shell's length of a variable begins a comment.
+func (l *loading) warnComment(d *document) {
+	at := strings.Index(d.written, "${#")
+	if !d.rendered || at < 0 {
+		return
+	}
+	before := d.written[:at]
+	if raw := rawTag.FindAllStringSubmatch(before, -1); len(raw) > 0 && raw[len(raw)-1][1] == "raw" {
+		return
+	}
+	column := utf8.RuneCountInString(before[strings.LastIndexByte(before, '\n')+1:]) + 2
+	l.report.put(true, finding{doc: d, order: d.order, Diagnostic: Diagnostic{
+		Pos:     jobcontrol.Position{File: d.name, Line: strings.Count(before, "\n") + 1, Column: column},
+		Message: "{# begins a comment of the template here",
+		Hint:    "write {% raw %}…{% endraw %} around it, or switch templates off with `template: false`",
+	}})
+}
+
+var rawTag = regexp.MustCompile(`{%[-+]?\s*(raw|endraw)\b`)
 
 // shared reads the keys that a file and the files it includes have in common.
 func (l *loading) shared(r *reader, e entry, known []string) {
@@ -179,6 +189,17 @@ func (l *loading) shared(r *reader, e entry, known []string) {
 			return
 		}
 		r.unknown(e, "the file", known)
+	}
+}
+
+func (l *loading) storage(r *reader, e entry) {
+	if isNull(e.value) {
+		return
+	}
+	l.file.Storage, _ = r.text(e.value, "storage")
+	if m := urlPassword.FindString(l.file.Storage); m != "" && deref(e.value).Tag != "!env" {
+		r.warn(deref(e.value), "write !env NAME and keep the URL in the environment", "a password stands in the file")
+		r.hide(strings.TrimSuffix(m[strings.LastIndexByte(m, ':')+1:], "@"))
 	}
 }
 

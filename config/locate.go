@@ -38,12 +38,15 @@ func (l *loading) place(err error) error {
 		if r == nil {
 			r, at = &reader{document: o.doc, report: &l.report}, &yaml.Node{}
 		}
-		if l.report.has(r.position(at.Line, at.Column)) {
+		if l.report.has(r.document, at.Line, at.Column) {
 			continue // what is wrong there is known already
 		}
 		hint := p.Hint
-		if where := first[p.Job]; p.Field == "id" && where != l.jobs[p.Index].Source {
+		if where := first[p.Job]; p.Field == "id" && strings.Contains(p.Message, "twice") {
 			hint = "the first one is at " + where.String()
+			if where == l.jobs[p.Index].Source {
+				hint = "a template makes it more than once"
+			}
 		}
 		l.report.add(false, r.document, at.Line, at.Column, hint, p.Message)
 	}

@@ -114,7 +114,7 @@ func (r *reader) duplicates(list []entry) {
 
 func (r *reader) duplicate(first, second entry) {
 	p := r.position(first.key.Line, first.key.Column)
-	r.fail(second.key, "", "key %q is there twice, first in line %d", second.name, p.Line)
+	r.fail(second.key, "", "key %q is given twice, first in line %d", second.name, p.Line)
 }
 
 // merge adds the keys of << that are not there yet.

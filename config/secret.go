@@ -27,8 +27,8 @@ type SecretSource struct {
 	Command []string
 	Literal bool
 
-	dir   string // where the command is executed
-	value string
+	dir   string        // where the command is executed
+	value func() string // of a literal; a function, so that no way of printing shows it
 }
 
 // String names the source, never the value.
@@ -94,7 +94,10 @@ func (s SecretSource) read(ctx context.Context) (string, error) {
 	case len(s.Command) > 0:
 		return s.execute(ctx)
 	}
-	return s.value, nil
+	if s.value == nil {
+		return "", errors.New("it has no source")
+	}
+	return s.value(), nil
 }
 
 // execute reads the secret that a command writes. What it says on stderr is not told:
@@ -137,13 +140,18 @@ func trimLine(data []byte) string {
 
 // secrets reads the secrets of a document.
 func (l *loading) secrets(r *reader, n *yaml.Node) {
+	here := map[string]bool{}
 	for _, e := range r.entries(n, "secret") {
+		if here[e.name] {
+			continue // a key that is given twice was reported
+		}
+		here[e.name] = true
 		if err := jobcontrol.CheckName("secret name", e.name); err != nil {
 			r.fail(e.key, "", "%v", err)
 			continue
 		}
 		if _, ok := l.file.Secrets[e.name]; ok {
-			r.fail(e.key, "", "secret %q is there twice", e.name)
+			r.fail(e.key, "", "another file has a secret %q too", e.name)
 			continue
 		}
 		if s, ok := r.secretSource(e); ok {
@@ -215,7 +223,8 @@ func (r *reader) literalSecret(e entry, n *yaml.Node) (s SecretSource, ok bool) 
 		return s, false
 	}
 	r.warn(e.key, secretHint+", and keep the value out of the file", "secret %q stands in the file", e.name)
-	return SecretSource{Literal: true, value: n.Value}, true
+	value := n.Value
+	return SecretSource{Literal: true, value: func() string { return value }}, true
 }
 
 // hide keeps a value out of all excerpts.
@@ -230,6 +239,7 @@ func (d *document) hide(value string) {
 const mask = "***"
 
 var (
+	urlPassword  = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
 	topLevel     = regexp.MustCompile(`^["']?[A-Za-z_]`)
 	secretKey    = regexp.MustCompile(`^["']?secret["']?[ \t]*:`)
 	secretPart   = regexp.MustCompile(`^\s*(?:-\s|["']?(?:env|file|command)["']?\s*:)`)
@@ -242,7 +252,7 @@ func (d *document) mask(line string, inSection bool) string {
 	if line == "" {
 		return ""
 	}
-	line = d.withoutValues(line)
+	line = urlPassword.ReplaceAllString(d.withoutValues(line), "$1"+mask+"@")
 	if !inSection || secretPart.MatchString(line) || secretInline.MatchString(line) {
 		return line
 	}

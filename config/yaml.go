@@ -27,7 +27,7 @@ func (depthLimit) CheckDepth(depth int, _ *yaml.DepthContext) error {
 	return nil
 }
 
-// CheckAlias is not asked: aliases are counted by [measure].
+// CheckAlias is for the library's own decoding, which is not used here; see measure.
 func (depthLimit) CheckAlias(int, int) error { return nil }
 
 var errTooDeep = errors.New("values are nested deeper than 64 levels")
@@ -65,8 +65,8 @@ func (d *document) parse(r *report) *yaml.Node {
 		return fail(0, 0, exampleHint, "the file is empty")
 	}
 	if strings.Contains(d.expanded, "&") {
-		m := &measure{sizes: map[*yaml.Node]int{}}
-		if m.size(node.Content[0], 0) > maxNodes {
+		m := &measure{known: map[*yaml.Node]extent{}}
+		if m.of(node.Content[0]).size > maxNodes {
 			at := m.blame(node.Content[0])
 			return fail(at.Line, at.Column, "", m.message())
 		}
@@ -94,36 +94,44 @@ func structure(text string) int {
 
 // measure counts what a document has if each alias is expanded.
 type measure struct {
-	sizes  map[*yaml.Node]int // of what aliases refer to; -1: being counted
+	known  map[*yaml.Node]extent // of what aliases refer to
 	cyclic bool
 	deep   bool
 }
 
-func (m *measure) size(n *yaml.Node, depth int) int {
-	if depth > maxDepth {
-		m.deep = true
-		return math.MaxInt32
-	}
+// extent is how many values a value has, itself included, and how deeply they are nested.
+type extent struct{ size, depth int }
+
+// counting is the extent of a value that is being counted.
+var counting = extent{-1, 0}
+
+func (m *measure) of(n *yaml.Node) extent {
 	if n.Kind == yaml.AliasNode {
-		s, known := m.sizes[n.Alias]
+		e, known := m.known[n.Alias]
 		switch {
-		case s < 0:
+		case e == counting:
 			m.cyclic = true
-			return math.MaxInt32
+			return extent{math.MaxInt32, 0}
 		case known:
-			return s
+			return e
 		}
-		return m.size(n.Alias, depth)
+		n = n.Alias
 	}
 	if n.Anchor != "" {
-		m.sizes[n] = -1
+		m.known[n] = counting
 	}
-	total := 1
+	total := extent{1, 1}
 	for _, c := range n.Content {
-		total = min(total+m.size(c, depth+1), math.MaxInt32)
+		e := m.of(c)
+		total.size = min(total.size+e.size, math.MaxInt32)
+		total.depth = max(total.depth, e.depth+1)
+	}
+	if total.depth > maxDepth+1 {
+		m.deep = true
+		total.size = math.MaxInt32
 	}
 	if n.Anchor != "" {
-		m.sizes[n] = total
+		m.known[n] = total
 	}
 	return total
 }
@@ -132,12 +140,12 @@ func (m *measure) size(n *yaml.Node, depth int) int {
 func (m *measure) blame(n *yaml.Node) *yaml.Node {
 	for _, c := range n.Content {
 		if c.Kind == yaml.AliasNode {
-			if s := m.sizes[c.Alias]; s < 0 || s > maxNodes {
+			if e := m.known[c.Alias]; e == counting || e.size > maxNodes {
 				return c
 			}
 			continue
 		}
-		if s := m.size(c, 0); s > maxNodes {
+		if m.of(c).size > maxNodes {
 			return m.blame(c)
 		}
 	}
@@ -177,6 +185,8 @@ func (d *document) explain(err error) (line, column int, message, hint string) {
 	case e.Message == "did not find expected key", e.Message == "did not find expected '-' indicator":
 		return line, column, "this does not continue what is above", fmt.Sprintf(
 			"line %d begins a block: check the indentation, and quotes within quotes", e.ContextMark.Line)
+	case e.Message == "did not find expected node content":
+		return line, column, "a value is missing", "is a bracket above not closed?"
 	case strings.HasPrefix(e.Message, "unknown anchor"):
 		return line, column, strings.Replace(e.Message, " referenced", "", 1), "a text that begins with * needs quotes"
 	case e.Message == "found unknown escape character":

@@ -18,6 +18,7 @@ const (
 	killWait   = 5 * time.Second       // for a killed process to be gone
 	drainLimit = 1 << 20               // read from a stream that is given up; no more is in it
 	slowPoll   = 20 * time.Millisecond // where there is nothing to wait for
+	endingPoll = time.Millisecond      // for the process alone, to wake up once rather than for each stream
 )
 
 // errStillThere says that a process did not end although it was killed.
@@ -28,6 +29,7 @@ var errStillThere = errors.New("it did not end although it was killed")
 // streams and the process at once, so that records come in the order of arrival.
 type attendance struct {
 	*command
+	ending   bool          // a stream was just closed: most likely the process ends
 	ended    bool          // the main process was reaped
 	felled   chan struct{} // closed when the rest of the tree has ended; nil: not begun, or not needed
 	cleared  bool          // nothing is left of the tree
@@ -75,10 +77,15 @@ func (a *attendance) wait() {
 	if a.ended {
 		fds[3].Fd = -1
 	}
-	if _, err := unix.Poll(fds[:], int(a.patience().Milliseconds())); err != nil && err != unix.EINTR {
+	watched := fds[:]
+	if a.ending && !a.ended && a.pidfd >= 0 {
+		watched = fds[3:]
+	}
+	if _, err := unix.Poll(watched, int(a.patience().Milliseconds())); err != nil && err != unix.EINTR {
 		time.Sleep(slowPoll) // no memory: it can only be tried again
 		return
 	}
+	a.ending = false
 	for i, s := range [2]*stream{a.out, a.errs} {
 		if fds[i].Revents != 0 {
 			a.read(i, s)
@@ -100,6 +107,8 @@ func (a *attendance) patience() time.Duration {
 	switch {
 	case !a.ended && a.pidfd < 0:
 		return slowPoll
+	case !a.ended && a.ending:
+		return endingPoll
 	case !a.ended:
 		return killWait // then to see whether it was killed in vain
 	case !a.cleared:
@@ -116,7 +125,7 @@ func (a *attendance) read(i int, s *stream) {
 		s.advance(n)
 	case err != unix.EAGAIN && err != unix.EINTR:
 		_ = unix.Close(a.fds[i])
-		a.fds[i] = -1
+		a.fds[i], a.ending = -1, true
 	}
 }
 
@@ -147,7 +156,7 @@ func (a *attendance) reap() {
 	a.mu.Lock()
 	asked, killAt := a.asked, a.killAt
 	a.mu.Unlock()
-	if a.cleared = !asked && a.commands.forest.bare(a.tree); a.cleared {
+	if a.cleared = !asked && (a.call.Job.LeaveRunning || a.commands.forest.bare(a.tree)); a.cleared {
 		a.drainEnd = time.Now().Add(drainWait)
 		return
 	}
@@ -218,7 +227,7 @@ func (c *command) terminate(ctx context.Context) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asked = c.process.signalGroup(first); !c.asked {
+	if c.asked = c.process.signalLiving(first); !c.asked {
 		return
 	}
 	c.killAt = time.Now().Add(grace)

@@ -75,7 +75,7 @@ func (c *census) suspicious(f *forest, t *tree) bool {
 			if isChild(pid) && f.stranger(pid) && isChild(pid) {
 				return true
 			}
-		} else if strings.Contains(environOf(pid), t.token) {
+		} else if env, clear := environOf(pid); !clear || strings.Contains(env, t.token) {
 			return true
 		}
 	}
@@ -170,22 +170,26 @@ func parseStat(line []byte) (proc, bool) {
 }
 
 // environOf is the initial environment of a process, "" where it cannot be read.
-func environOf(pid int) string {
+// It is not clear where it is empty, as it also is for a moment in an execve.
+func environOf(pid int) (env string, clear bool) {
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/environ", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return ""
+		return "", true
 	}
 	defer unix.Close(fd)
 	var b strings.Builder
 	var buf [4096]byte
 	for b.Len() < 4<<20 {
 		n, err := unix.Read(fd, buf[:])
-		if n <= 0 || err != nil {
+		if err != nil {
+			return b.String(), true
+		}
+		if n <= 0 {
 			break
 		}
 		b.Write(buf[:n])
 	}
-	return b.String()
+	return b.String(), b.Len() > 0
 }
 
 // holdsPipe tells whether a process has the other end of one of our pipes open.

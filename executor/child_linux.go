@@ -43,9 +43,11 @@ func Child() {
 			lines <- in.Text()
 		}
 	}()
-	w := &warden{census: newCensus(os.Getpid()), watches: map[int]watch{}}
+	w := &warden{census: &census{self: os.Getpid()}, watches: map[int]watch{}}
 	w.guard(lines)
-	w.lastStand()
+	if !w.done {
+		w.lastStand()
+	}
 	os.Exit(0)
 }
 
@@ -73,14 +75,13 @@ type warden struct {
 	worker  string // token that all commands of the worker share
 	watches map[int]watch
 	trust   int64
+	done    bool // the worker has ended all by itself
 }
 
 // guard does what it is told, and ends what is past its limit, until the worker has gone.
 func (w *warden) guard(lines <-chan string) {
-	tick := time.NewTicker(guardianTick)
-	defer tick.Stop()
-	limit := time.NewTimer(time.Hour)
-	defer limit.Stop()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
 	for {
 		select {
 		case line, ok := <-lines:
@@ -88,13 +89,10 @@ func (w *warden) guard(lines <-chan string) {
 				return
 			}
 			w.obey(line)
-		case <-tick.C:
-		case <-limit.C:
+		case <-timer.C:
 		}
 		w.enforce()
-		if next := w.nextLimit(); next > 0 {
-			limit.Reset(time.Duration(max(next-bootNow(), int64(10*time.Millisecond))))
-		}
+		timer.Reset(w.pause())
 	}
 }
 
@@ -102,6 +100,8 @@ func (w *warden) guard(lines <-chan string) {
 func (w *warden) obey(line string) {
 	var a watch
 	switch verb, rest, _ := strings.Cut(line, " "); verb {
+	case "done":
+		w.done = true
 	case "worker":
 		w.worker = rest
 	case "trust":
@@ -116,15 +116,23 @@ func (w *warden) obey(line string) {
 	}
 }
 
-// nextLimit is when the next limit comes; 0: none.
-func (w *warden) nextLimit() int64 {
-	next := w.trust
+// pause is how long nothing needs to be enforced. What is past its limit is
+// looked at again, and the clock may jump.
+func (w *warden) pause() time.Duration {
+	now, next, some := bootNow(), int64(guardianTick), w.trust > 0
+	if left := w.trust - now; some && left > 0 {
+		next = min(next, left)
+	}
 	for _, a := range w.watches {
-		if a.limit > 0 && (next == 0 || a.limit < next) {
-			next = a.limit
+		some = some || a.limit > 0
+		if left := a.limit - now; left > 0 {
+			next = min(next, left)
 		}
 	}
-	return next
+	if !some {
+		return time.Hour
+	}
+	return time.Duration(next)
 }
 
 // enforce ends what is past its limit.
@@ -187,7 +195,8 @@ func (w *warden) find(token string, watches map[int]watch) []int {
 				continue
 			}
 			a, grouped := watches[p.group]
-			if mine[p.parent] || grouped && p.born >= a.born || strings.Contains(environOf(p.pid), token) {
+			env, _ := environOf(p.pid)
+			if mine[p.parent] || grouped && p.born >= a.born || strings.Contains(env, token) {
 				mine[p.pid], again = true, true
 				if p.state != 'Z' {
 					out = append(out, p.pid)

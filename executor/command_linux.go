@@ -17,10 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
 )
-
-// tellDescriptor is the descriptor of a command for its messages.
-const tellDescriptor = 3
 
 // commands executes commands. What the first one needs is made by once.
 type commands struct {
@@ -29,6 +27,7 @@ type commands struct {
 	subreaper bool
 	token     string // of this process; each command's begins with it
 	sequence  atomic.Int64
+	noPidfd   bool // in tests: as on an old kernel
 
 	once   sync.Once
 	failed error
@@ -54,7 +53,7 @@ func (m *commands) begin() {
 	if m.null, m.failed = os.Open(os.DevNull); m.failed != nil {
 		return
 	}
-	if m.forest, m.failed = newForest(m.subreaper, m.log); m.failed == nil {
+	if m.forest, m.failed = newForest(m.token, m.subreaper, m.log); m.failed == nil {
 		m.guardian.attach(m.forest.other)
 	}
 }
@@ -93,7 +92,13 @@ func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, err
 	if m.once.Do(m.begin); m.failed != nil {
 		return nil, fmt.Errorf("execute commands: %w", m.failed)
 	}
-	token := m.token + "." + strconv.FormatInt(m.sequence.Add(1), 10) + ";"
+	worker := m.token
+	if call.Job.LeaveRunning {
+		// What it leaves running is nobody's: neither this executor nor the
+		// guardian looks for such a token after the command has ended.
+		worker = newToken()
+	}
+	token := worker + "." + strconv.FormatInt(m.sequence.Add(1), 10) + ";"
 	p, err := newProgram(call, os.Environ(), token)
 	if err != nil {
 		return nil, err
@@ -104,10 +109,10 @@ func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, err
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	c := &command{commands: m, call: call, tree: &tree{forest: m.forest, token: token}}
+	defer c.release()
 	if err := c.start(ctx, p); err != nil {
 		return nil, err
 	}
-	defer c.release()
 	return c.finish(ctx, c.attend(ctx))
 }
 
@@ -132,6 +137,11 @@ func (c *command) start(ctx context.Context, p *program) error {
 		Files: []uintptr{stdin.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
 		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &c.pidfd},
 	}
+	if err := fault.Point("executor.start.before"); err != nil {
+		closeAll(ours[:])
+		closeAll(theirs[:])
+		return err
+	}
 	started := time.Now()
 	c.tree.born, c.tree.pipes = bootTicks(), ours
 	err = c.commands.forest.plant(c.tree, func() (int, error) { return syscall.ForkExec(p.path, p.argv, attr) })
@@ -141,16 +151,23 @@ func (c *command) start(ctx context.Context, p *program) error {
 		return startFailure(p, err)
 	}
 	c.process, c.fds = &process{pid: c.tree.pid}, ours
+	if c.commands.noPidfd {
+		closeAll([]int{c.pidfd})
+		c.pidfd = -1
+	}
 	c.commands.guardian.watch(c.tree, hardLimit(ctx, c.call.Job, started))
 	c.out = &stream{name: "stdout", level: jobcontrol.LevelInfo, record: c.call.Record, capture: resultMode(c.call) != ""}
 	c.errs = &stream{name: "stderr", level: jobcontrol.LevelWarning, record: c.call.Record}
 	c.tell = newListener(ctx, c.call, ours[2])
-	return nil
+	return fault.Point("executor.start.after")
 }
 
 // release frees what the command used. A process that is still there could not
 // be ended, or a recorder has panicked: it is left to a thread of its own.
 func (c *command) release() {
+	if c.process == nil {
+		return // it was not started
+	}
 	c.mu.Lock()
 	if c.killer != nil {
 		c.killer.Stop()
@@ -174,13 +191,19 @@ func (c *command) release() {
 func hardLimit(ctx context.Context, job *jobcontrol.Job, now time.Time) time.Time {
 	const slack = 2 * time.Second
 	var limit time.Time
-	if at, ok := ctx.Deadline(); ok {
-		limit = at.Add(job.GraceOrDefault() + slack)
-	}
-	if job.Timeout > 0 {
-		if at := now.Add(job.Timeout + slack); limit.IsZero() || at.Before(limit) {
+	sooner := func(at time.Time) {
+		if limit.IsZero() || at.Before(limit) {
 			limit = at
 		}
+	}
+	if at, ok := ctx.Deadline(); ok {
+		sooner(at.Add(job.GraceOrDefault() + slack))
+	}
+	if job.SoftTimeout > 0 {
+		sooner(now.Add(job.SoftTimeout + job.GraceOrDefault() + slack))
+	}
+	if job.Timeout > 0 {
+		sooner(now.Add(job.Timeout + slack))
 	}
 	return limit
 }
@@ -231,5 +254,3 @@ func memoryFile(data []byte) (*os.File, error) {
 	}
 	return f, nil
 }
-
-func isTooLong(err error) bool { return err == syscall.E2BIG }

@@ -28,7 +28,7 @@ func TestResultModes(t *testing.T) {
 		{"stdout", `echo x; echo '{"result": 5}' >&3`, "5"},
 		{"", `echo '{"result": 5}' >&3; echo '{"result": {"b": 6}}' >&3`, `{"b":6}`},
 	} {
-		v, err, _ := sh(t, test.script, resultMode(test.mode))
+		v, _, err := sh(t, test.script, resultMode(test.mode))
 		if err != nil || asJSON(t, v) != test.want {
 			t.Errorf("%s of %s: got %s, %v, want %s", test.mode, test.script, asJSON(t, v), err, test.want)
 		}
@@ -43,7 +43,7 @@ func TestResultModesRefuse(t *testing.T) {
 		{"stdout", "head -c 2000000 /dev/zero", "store it elsewhere"},
 		{"odd", "true", "no such result mode"},
 	} {
-		_, err, _ := sh(t, test.script, resultMode(test.mode))
+		_, _, err := sh(t, test.script, resultMode(test.mode))
 		if f := failure(t, err, jobcontrol.FailUser); !strings.Contains(f.Message, test.want) {
 			t.Errorf("%s of %s: got %q, want %q", test.mode, test.script, f.Message, test.want)
 		}
@@ -63,7 +63,7 @@ func TestResultOnlyWhereItCounts(t *testing.T) {
 		{jobcontrol.Job{Check: script, Run: script}, jobcontrol.PhaseRecheck, "null"},
 		{jobcontrol.Job{Run: script, Cleanup: script}, jobcontrol.PhaseCleanup, "null"},
 	} {
-		v, err, _ := sh(t, script.Shell, func(c *jobcontrol.Call) {
+		v, _, err := sh(t, script.Shell, func(c *jobcontrol.Call) {
 			j := test.job
 			j.ResultOut = "stdout"
 			c.Job, c.Phase = &j, test.phase
@@ -98,7 +98,7 @@ func TestFailedCommand(t *testing.T) {
 		{"echo $UNSET_VARIABLE", "error", 2, "", "sh: 1: UNSET_VARIABLE: parameter not set"},
 		{"-x", "error", 127, "", "sh: 1: -x: not found"},
 	} {
-		_, err, _ := sh(t, test.script, codes)
+		_, _, err := sh(t, test.script, codes)
 		f := failure(t, err, test.kind)
 		code := -1
 		if f.ExitCode != nil {
@@ -160,7 +160,7 @@ func TestWhereItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err, _ := sh(t, `pwd
+	v, _, err := sh(t, `pwd
 echo $JOBCONTROL_RUN $JOBCONTROL_BUILD "$JOBCONTROL_JOB" $JOBCONTROL_ATTEMPT $JOBCONTROL_PHASE $JOBCONTROL_FENCE $JOBCONTROL_TELL
 echo $INHERITED $OWN ${JOBCONTROL_KWARG_STALE-none} $HOME
 read line || echo empty stdin
@@ -180,11 +180,11 @@ func TestStdinJSON(t *testing.T) {
 		c.Job.Stdin, c.Job.ResultOut = "json", "json"
 		c.Args, c.Kwargs = []any{"<a>", int64(1), nil}, map[string]any{"k": map[string]any{"l": []any{true}}}
 	}
-	v, err, _ := sh(t, "cat", args)
+	v, _, err := sh(t, "cat", args)
 	if want := `{"args":["\u003ca\u003e",1,null],"kwargs":{"k":{"l":[true]}}}`; err != nil || asJSON(t, v) != want {
 		t.Errorf("got %s, %v", asJSON(t, v), err)
 	}
-	v, err, _ = sh(t, "cat", args, func(c *jobcontrol.Call) { c.Args, c.Kwargs = nil, nil })
+	v, _, err = sh(t, "cat", args, func(c *jobcontrol.Call) { c.Args, c.Kwargs = nil, nil })
 	if want := `{"args":[],"kwargs":{}}`; err != nil || asJSON(t, v) != want {
 		t.Errorf("got %s, %v", asJSON(t, v), err)
 	}

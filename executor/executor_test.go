@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -117,13 +118,16 @@ func newCall(rec jobcontrol.Recorder, t *jobcontrol.Task) *jobcontrol.Call {
 
 func newExecutor(t *testing.T, c executor.Config) *executor.Executor {
 	t.Helper()
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
 	e := executor.New(c)
 	t.Cleanup(e.Close)
 	return e
 }
 
 // sh executes a shell script, and keeps what it reports.
-func sh(t *testing.T, script string, change ...func(c *jobcontrol.Call)) (any, error, *recorder) {
+func sh(t *testing.T, script string, change ...func(c *jobcontrol.Call)) (any, *recorder, error) {
 	t.Helper()
 	rec := newRecorder()
 	c := newCall(rec, &jobcontrol.Task{Shell: script})
@@ -131,7 +135,7 @@ func sh(t *testing.T, script string, change ...func(c *jobcontrol.Call)) (any, e
 		f(c)
 	}
 	v, err := newExecutor(t, executor.Config{}).Execute(context.Background(), c)
-	return v, err, rec
+	return v, rec, err
 }
 
 // failure is the failure in err, of the kind wanted.

@@ -30,6 +30,7 @@ const (
 // open, or that alone can have made it, since it is the only one old enough.
 type forest struct {
 	log       *slog.Logger
+	token     string // that all its trees' tokens begin with
 	subreaper bool
 	self      int
 	group     int
@@ -44,7 +45,8 @@ type forest struct {
 	janitor *time.Timer
 	closed  bool
 
-	zombies map[procKey]time.Time // children nobody has waited for yet, since when; of sweep alone
+	sweeping sync.Mutex
+	zombies  map[procKey]time.Time // children that somebody may wait for, since when
 }
 
 // A tree is a command's main process and all that descends from it.
@@ -56,9 +58,9 @@ type tree struct {
 	pipes  [3]int // our ends, to know who holds the others
 }
 
-func newForest(subreaper bool, log *slog.Logger) (*forest, error) {
+func newForest(token string, subreaper bool, log *slog.Logger) (*forest, error) {
 	f := &forest{
-		log: log, subreaper: subreaper, self: os.Getpid(), group: unix.Getpgrp(),
+		log: log, token: token, subreaper: subreaper, self: os.Getpid(), group: unix.Getpgrp(),
 		trees: map[int]*tree{}, others: map[int]bool{},
 	}
 	f.session, _ = unix.Getsid(0) // fails for no process of ours
@@ -158,10 +160,10 @@ func (f *forest) bare(t *tree) bool { return !t.groupLives() && !f.census.suspic
 
 // fell ends what is left of a tree whose main process was reaped, and reports it.
 func (f *forest) fell(t *tree, report func(jobcontrol.Level, string)) {
-	rest := f.members(t)
-	for end := time.Now().Add(settleTime); len(rest) > 0 && time.Now().Before(end); {
+	rest, clear := f.members(t)
+	for end := time.Now().Add(settleTime); (len(rest) > 0 || !clear) && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
-		rest = f.members(t)
+		rest, clear = f.members(t)
 	}
 	if len(rest) == 0 {
 		return
@@ -196,52 +198,79 @@ func (f *forest) cut(t *tree, rest []proc) (found, left []proc) {
 			return found, rest
 		}
 		time.Sleep(pause)
-		rest = f.members(t)
+		rest, _ = f.members(t)
+	}
+	for k := range killed { // a zombie does not show that it belonged to the tree
+		for end := time.Now().Add(stubborn); reapOrphan(k.pid) && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
 	}
 	return found, nil
 }
 
-// members looks who belongs to a tree and lives. Zombies of the tree are reaped.
-func (f *forest) members(t *tree) []proc {
+// members looks who belongs to a tree and lives. Zombies that we inherited are reaped.
+// It is not clear if there was one of which that could not be told just then.
+func (f *forest) members(t *tree) (out []proc, clear bool) {
 	all := f.census.processes()
 	mine := map[int]bool{}
-	var out []proc
-	for again := true; again; {
+	clear = true
+	for _, p := range all {
+		yes, sure := f.belongs(t, p)
+		clear = clear && sure
+		if yes {
+			mine[p.pid] = true
+		}
+	}
+	for again := len(mine) > 0; again; {
 		again = false
 		for _, p := range all {
-			if !mine[p.pid] && (mine[p.parent] && !f.known(p.pid) || f.belongs(t, p)) {
+			if !mine[p.pid] && mine[p.parent] && !f.known(p.pid) {
 				mine[p.pid], again = true, true
-				if p.state != 'Z' {
-					out = append(out, p)
-				} else if p.parent == f.self {
-					_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG|unix.WALL, nil)
-				}
 			}
 		}
 	}
-	return out
+	for _, p := range all {
+		switch {
+		case p.state == 'Z' && p.parent == f.self && (mine[p.pid] || f.inherited(p)):
+			reapOrphan(p.pid)
+		case p.state != 'Z' && mine[p.pid]:
+			out = append(out, p)
+		}
+	}
+	return out, clear
 }
 
-// belongs tells whether a process belongs to a tree by itself.
-func (f *forest) belongs(t *tree, p proc) bool {
+// reapOrphan takes the exit status of a child that nobody waits for. It returns
+// whether there still is such a child.
+func reapOrphan(pid int) bool {
+	got, err := syscall.Wait4(pid, nil, syscall.WNOHANG|unix.WALL, nil)
+	return err == nil && got == 0
+}
+
+// belongs tells whether a process belongs to a tree by itself, and whether that is sure.
+func (f *forest) belongs(t *tree, p proc) (yes, sure bool) {
 	switch {
 	case p.born < t.born || f.known(p.pid) || p.pid == f.self:
-		return false
+		return false, true
 	case p.group == t.pid:
-		return true
+		return true, true
 	}
-	env := environOf(p.pid)
+	env, clear := environOf(p.pid)
 	if strings.Contains(env, t.token) {
-		return true
+		return true, true
 	}
-	if !f.subreaper || p.parent != f.self || p.session == f.session || f.othersToken(env) {
-		return false
+	sure = clear || p.state == 'Z'
+	if !f.subreaper || p.parent != f.self || p.session == f.session || f.elsewhere(env) {
+		return false, sure
 	}
-	return holdsPipe(p.pid, t.pipes) || f.onlyMaker(t, p) && !isHelper(p.pid)
+	return holdsPipe(p.pid, t.pipes) || f.onlyMaker(t, p) && !isHelper(p.pid), sure
 }
 
-// othersToken tells whether an environment names a standing tree.
-func (f *forest) othersToken(env string) bool {
+// elsewhere tells whether an environment names another standing tree, or another executor's.
+func (f *forest) elsewhere(env string) bool {
+	if strings.Contains(env, envToken+"=") && !strings.Contains(env, f.token) {
+		return true
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.trees {
@@ -266,17 +295,21 @@ func (f *forest) onlyMaker(t *tree, p proc) bool {
 
 // sweep reaps inherited processes that have ended while trees still stand.
 func (f *forest) sweep() {
+	f.sweeping.Lock()
+	defer f.sweeping.Unlock()
 	zombies := map[procKey]time.Time{}
 	for _, p := range f.census.processes() {
-		if p.parent != f.self || p.state != 'Z' {
+		if p.parent != f.self || p.state != 'Z' || p.group == f.group || f.known(p.pid) {
 			continue
 		}
-		if f.mayReap(p) {
-			_, _ = syscall.Wait4(p.pid, nil, syscall.WNOHANG|unix.WALL, nil)
-		} else if since, seen := f.zombies[p.key()]; seen {
-			zombies[p.key()] = since
+		since, seen := f.zombies[p.key()]
+		if !seen {
+			since = time.Now()
+		}
+		if f.inherited(p) || time.Since(since) >= zombieAge {
+			reapOrphan(p.pid)
 		} else {
-			zombies[p.key()] = time.Now()
+			zombies[p.key()] = since
 		}
 	}
 	f.zombies = zombies
@@ -288,18 +321,12 @@ func (f *forest) sweep() {
 	}
 }
 
-// mayReap tells whether nobody else of this program waits for a zombie.
-func (f *forest) mayReap(p proc) bool {
+// inherited tells whether a child was surely not started by another part of this program,
+// which would wait for it.
+func (f *forest) inherited(p proc) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch {
-	case f.trees[p.pid] != nil || f.others[p.pid] || p.group == f.group:
-		return false
-	case p.session != f.session || f.trees[p.group] != nil:
-		return true
-	}
-	since, seen := f.zombies[p.key()] // only sweep, which calls this, has that map
-	return seen && time.Since(since) >= zombieAge
+	return f.trees[p.pid] == nil && !f.others[p.pid] && (p.session != f.session || f.trees[p.group] != nil)
 }
 
 // close ends what no tree could be made responsible for.
@@ -311,8 +338,10 @@ func (f *forest) close() {
 	}
 	f.mu.Unlock()
 	if f.subreaper {
+		f.sweep()
 		all := &tree{forest: f, pid: -1, token: noToken, pipes: [3]int{-1, -1, -1}}
-		if found, left := f.cut(all, f.members(all)); len(found) > 0 {
+		rest, _ := f.members(all)
+		if found, left := f.cut(all, rest); len(found) > 0 {
 			f.log.Warn("ended processes that commands left behind", "processes", names(found), "not ended", names(left))
 		}
 	}

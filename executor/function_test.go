@@ -19,7 +19,7 @@ type input struct {
 }
 
 // callFunction registers fn as t:f and executes it.
-func callFunction[Out any](t *testing.T, ctx context.Context, fn func(context.Context, jobcontrol.Arguments) (Out, error)) (any, error, *recorder) {
+func callFunction[Out any](t *testing.T, ctx context.Context, fn func(context.Context, jobcontrol.Arguments) (Out, error)) (any, *recorder, error) {
 	t.Helper()
 	reg := jobcontrol.NewRegistry()
 	task := jobcontrol.Handle(reg, "t:f", fn).Task()
@@ -27,7 +27,7 @@ func callFunction[Out any](t *testing.T, ctx context.Context, fn func(context.Co
 	c := newCall(rec, task)
 	c.Job.Grace = 20 * time.Millisecond
 	v, err := newExecutor(t, executor.Config{Registry: reg}).Execute(ctx, c)
-	return v, err, rec
+	return v, rec, err
 }
 
 func TestFunction(t *testing.T) {
@@ -70,13 +70,13 @@ func TestFunction(t *testing.T) {
 
 func TestFunctionErrors(t *testing.T) {
 	base := errors.New("base")
-	_, err, _ := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
+	_, _, err := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
 		return 0, fmt.Errorf("outer: %w", base)
 	})
 	if f := failure(t, err, jobcontrol.FailError); f.Message != "outer: base" || len(f.Causes) != 1 || f.Causes[0] != "base" {
 		t.Errorf("got %+v", f)
 	}
-	_, err, _ = callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
+	_, _, err = callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
 		return 0, jobcontrol.Retry(time.Minute, "later")
 	})
 	if f := failure(t, err, jobcontrol.FailRetry); f.After != time.Minute {
@@ -89,7 +89,7 @@ type thing struct{ items []int }
 func (th *thing) at(i int) int { return th.items[i] } // the line that panics
 
 func TestFunctionPanics(t *testing.T) {
-	_, err, _ := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
+	_, _, err := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
 		defer func() { _ = "a deferred call of the function is not in the stack" }()
 		return (&thing{}).at(5), nil
 	})
@@ -114,7 +114,7 @@ func TestFunctionPanics(t *testing.T) {
 
 func TestFunctionPanicValues(t *testing.T) {
 	for _, p := range []any{"text", errors.New("text"), 5, nil, badString{}} {
-		_, err, _ := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
+		_, _, err := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
 			panic(p)
 		})
 		if f := failure(t, err, jobcontrol.FailPanic); !strings.HasPrefix(f.Message, "panic: ") || len(f.Frames) != 1 {
@@ -135,7 +135,7 @@ func TestFunctionDeepPanic(t *testing.T) {
 		}
 		return down(n-1) + 1
 	}
-	_, err, _ := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
+	_, _, err := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
 		return down(1000), nil
 	})
 	if f := failure(t, err, jobcontrol.FailPanic); len(f.Frames) != 100 {
@@ -144,7 +144,7 @@ func TestFunctionDeepPanic(t *testing.T) {
 }
 
 func TestFunctionGoexit(t *testing.T) {
-	_, err, _ := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
+	_, _, err := callFunction(t, context.Background(), func(context.Context, jobcontrol.Arguments) (int, error) {
 		runtime.Goexit()
 		return 0, nil
 	})
@@ -154,9 +154,10 @@ func TestFunctionGoexit(t *testing.T) {
 }
 
 func TestFunctionBlocksForever(t *testing.T) {
-	release := make(chan struct{})
+	started, release := make(chan struct{}), make(chan struct{})
 	reg := jobcontrol.NewRegistry()
 	task := jobcontrol.Handle(reg, "t:f", func(context.Context, jobcontrol.None) (int, error) {
+		close(started)
 		<-release
 		return 0, nil
 	}).Task()
@@ -166,7 +167,10 @@ func TestFunctionBlocksForever(t *testing.T) {
 	c.Job.Grace = 20 * time.Millisecond
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cause := &jobcontrol.Failure{Kind: jobcontrol.FailTimeout, Message: "too long"}
-	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
+	go func() {
+		<-started
+		cancel(cause)
+	}()
 	_, err := e.Execute(ctx, c)
 	if err != error(cause) {
 		t.Errorf("got %v", err)
@@ -192,7 +196,7 @@ func TestFunctionCancelled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancelCause(context.Background())
-			v, err, _ := callFunction(t, ctx, func(ctx context.Context, _ jobcontrol.Arguments) (int, error) {
+			v, _, err := callFunction(t, ctx, func(ctx context.Context, _ jobcontrol.Arguments) (int, error) {
 				cancel(test.cause)
 				return 5, test.returns
 			})

@@ -84,13 +84,18 @@ func (g *Guardian) Close() {
 	if g.timer != nil {
 		g.timer.Stop()
 	}
-	pipe, ended := g.pipe, g.ended
+	pipe, ended, idle := g.pipe, g.ended, len(g.watched) == 0
 	g.pipe = nil
 	g.mu.Unlock()
-	if pipe != nil {
-		_ = pipe.Close() // tells it to end
-		<-ended
+	if pipe == nil {
+		return
 	}
+	if idle {
+		_ = pipe.SetWriteDeadline(time.Now().Add(guardianPatience))
+		_, _ = pipe.WriteString("done\n") // else it looks twice for what is left, and finds nothing
+	}
+	_ = pipe.Close() // tells it to end
+	<-ended
 }
 
 func (g *Guardian) workerToken() string {

@@ -37,6 +37,21 @@ func (p *process) reap() (bool, error) {
 	}
 }
 
+// signalLiving sends a signal to the process's group, unless the process has ended.
+func (p *process) signalLiving(sig syscall.Signal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return false
+	}
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, p.pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	if err == nil && info.Signo != 0 {
+		return false // a zombie
+	}
+	return syscall.Kill(-p.pid, sig) == nil
+}
+
 // wait waits in a thread of its own until the process has ended, and reaps it.
 func (p *process) wait() {
 	for {

@@ -3,6 +3,7 @@ package executor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -37,7 +39,10 @@ const (
 	envKwarg   = "JOBCONTROL_KWARG_"
 )
 
-const shell = "/bin/sh"
+const (
+	shell          = "/bin/sh"
+	tellDescriptor = 3 // of a command, for its messages
+)
 
 // newProgram makes the program of a call. The errors are failures of kind user:
 // another try would not help.
@@ -254,7 +259,7 @@ func startFailure(p *program, err error) *jobcontrol.Failure {
 	}
 	info, statErr := os.Stat(full)
 	switch {
-	case isTooLong(err):
+	case errors.Is(err, syscall.E2BIG):
 		f.Kind = jobcontrol.FailUser
 		f.Message = name + ": the arguments and the environment are too long for a command; use stdin: json"
 	case os.IsNotExist(err) && statErr == nil:

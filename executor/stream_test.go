@@ -14,7 +14,7 @@ import (
 )
 
 func TestLog(t *testing.T) {
-	_, err, rec := sh(t, `printf 'one\r\n\ntwo\000\377\n'; echo bad >&2; printf tail`)
+	_, rec, err := sh(t, `printf 'one\r\n\ntwo\000\377\n'; echo bad >&2; printf tail`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestLog(t *testing.T) {
 // TestOrder holds that what is written to both streams with a pause between
 // comes in that order, and that nothing comes after the end (F40).
 func TestOrder(t *testing.T) {
-	_, err, rec := sh(t, `for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done; printf 'out end'`)
+	_, rec, err := sh(t, `for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done; printf 'out end'`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -119,7 +119,7 @@ func withTell(c *jobcontrol.Call) {
 }
 
 func TestTellFromAShell(t *testing.T) {
-	v, err, rec := sh(t, `
+	v, rec, err := sh(t, `
 echo '{"progress": {"path": "a::b", "current": 1, "total": 2, "status": "half"}}' >&3
 echo '{"progress": {"path": ["x::y", "z"], "current": 1.5e3}}' >&3
 echo '{"progress": {}}' >&3
@@ -163,7 +163,7 @@ func TestTellOutcomes(t *testing.T) {
 		{`head -c 3000000 /dev/zero | tr '\0' 1 | sed 's/^/{"result":/' >&3`, "user", "store it elsewhere", 0},
 		{`(printf '{"result":"'; head -c 1048576 /dev/zero | tr '\0' x; echo '"}') >&3`, "user", "store it elsewhere", 0},
 	} {
-		_, err, _ := sh(t, test.script, func(c *jobcontrol.Call) { c.Job.ExitCodes = map[int]string{1: "skip"} })
+		_, _, err := sh(t, test.script, func(c *jobcontrol.Call) { c.Job.ExitCodes = map[int]string{1: "skip"} })
 		f := failure(t, err, test.kind)
 		if !strings.Contains(f.Message, test.message) || f.After != test.after {
 			t.Errorf("%s: got %q after %v", test.script, f.Message, f.After)
@@ -172,7 +172,7 @@ func TestTellOutcomes(t *testing.T) {
 }
 
 func TestTellMalformed(t *testing.T) {
-	_, err, rec := sh(t, `exec 4>&3
+	_, rec, err := sh(t, `exec 4>&3
 cat >&3 <<'END'
 not json
 {"progress": {"current": NaN}}
@@ -209,7 +209,7 @@ i=0; while [ $i -lt 30 ]; do echo bad; i=$((i+1)); done >&3`)
 }
 
 func TestTellProgram(t *testing.T) {
-	v, err, rec := sh(t, `
+	v, rec, err := sh(t, `
 tell progress a::b half
 tell log hello
 tell 'local set' k '{"x": 1}'
@@ -259,12 +259,12 @@ func TestTellProgramOutcomes(t *testing.T) {
 	for script, kind := range map[string]jobcontrol.FailureKind{
 		"tell skip x": "skip", "tell retry x": "retry", "tell suspend x": "suspend", "tell fail x; exit 7": "user",
 	} {
-		_, err, _ := sh(t, script, withTell)
+		_, _, err := sh(t, script, withTell)
 		if f := failure(t, err, kind); f.Message != "x" || kind == "retry" && f.After != 1500*time.Millisecond {
 			t.Errorf("%s: got %+v", script, f)
 		}
 	}
-	v, err, _ := sh(t, `tell result '{"a": 1}'; echo out`, withTell)
+	v, _, err := sh(t, `tell result '{"a": 1}'; echo out`, withTell)
 	if err != nil || asJSON(t, v) != `{"a":1}` {
 		t.Errorf("got %s, %v", asJSON(t, v), err)
 	}
@@ -272,7 +272,7 @@ func TestTellProgramOutcomes(t *testing.T) {
 
 // TestTellConcurrently has several programs ask at the same time, beside one that writes.
 func TestTellConcurrently(t *testing.T) {
-	_, err, rec := sh(t, `
+	_, rec, err := sh(t, `
 writes() { for i in 1 2 3 4 5 6 7 8 9 10; do echo '{"log": {"logger": "w", "message": "m"}}' >&3; done; }
 asks() { tell 'local set' $1 "\"$(head -c 9000 /dev/zero | tr '\0' $1)\"" && tell 'local get' $1; }
 pids=

@@ -3,9 +3,11 @@ package executor_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,35 +15,38 @@ import (
 	"github.com/jobcontrol/jobcontrol/executor"
 )
 
-// survivor is a process that a script leaves behind; it writes its number to $OUT.
-const survivor = `sh -c 'echo $$ > '$OUT'; exec sleep 300'`
-
-// leave are ways to leave a process behind (F7).
+// leave are ways to leave a process behind (F7). SURVIVOR is a program that writes
+// its number to a file and sleeps.
 var leave = map[string]string{
-	"in the background":      survivor + " &",
-	"holding no stream":      survivor + " >/dev/null 2>&1 3>&- &",
-	"in its own group":       "set -m; " + survivor + " &",
-	"in its own session":     "setsid " + survivor + " &",
-	"as a daemon":            "(setsid " + survivor + " >/dev/null 2>&1 3>&- </dev/null &)",
-	"forked twice":           "(setsid sh -c '(" + strings.ReplaceAll(survivor, "'", `'\''`) + ` &)' &)`,
-	"deaf":                   `trap '' TERM HUP INT; setsid ` + survivor + " &",
-	"renamed, without token": "env -u JOBCONTROL_TOKEN " + survivor + " &",
+	"in the background":      "SURVIVOR &",
+	"holding no stream":      "SURVIVOR >/dev/null 2>&1 3>&- &",
+	"in its own group":       "set -m; SURVIVOR &",
+	"in its own session":     "setsid SURVIVOR &",
+	"as a daemon":            "(setsid SURVIVOR >/dev/null 2>&1 3>&- </dev/null &)",
+	"forked twice":           "(setsid sh -c '(SURVIVOR &)' &)",
+	"deaf":                   "trap '' TERM HUP INT; setsid SURVIVOR &",
+	"in its group, no token": "env -i SURVIVOR &",
 }
 
 // leaveSubreaper are ways that only one that inherits orphans can follow.
 var leaveSubreaper = map[string]string{
-	"with an empty environment, in its own session": "env -i setsid " + survivor + " &",
-	"the same, holding no stream":                   "(env -i setsid " + survivor + " >/dev/null 2>&1 3>&- </dev/null &)",
-	"the same, forked twice":                        "(env -i setsid sh -c '(" + strings.ReplaceAll(survivor, "'", `'\''`) + " >/dev/null 2>&1 3>&- </dev/null &)' &)",
-	"a family":                                      "(env -i setsid sh -c '" + strings.ReplaceAll(survivor, "'", `'\''`) + " & sleep 300 & setsid sleep 300 & wait' >/dev/null 2>&1 &)",
+	"with an empty environment, in its own session": "env -i setsid SURVIVOR &",
+	"the same, holding no stream":                   "(env -i setsid SURVIVOR >/dev/null 2>&1 3>&- </dev/null &)",
+	"the same, forked twice":                        "(env -i setsid sh -c '(SURVIVOR >/dev/null 2>&1 3>&- </dev/null &)' &)",
+	"a family":                                      "(env -i setsid sh -c 'SURVIVOR & sleep 300 & setsid sleep 300 & wait' >/dev/null 2>&1 &)",
 }
 
 // leaving makes a call that leaves a process behind, and returns where its number will be.
 func leaving(t *testing.T, how, then string) (*jobcontrol.Call, *recorder, func() int) {
 	t.Helper()
-	out := t.TempDir() + "/pid"
+	dir := t.TempDir()
+	out, program := dir+"/pid", dir+"/survivor"
+	if err := os.WriteFile(program, []byte("#!/bin/sh\necho $$ > "+out+"\nPATH=/usr/bin:/bin exec sleep 300\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	rec := newRecorder()
-	c := newCall(rec, &jobcontrol.Task{Shell: "OUT=" + out + "\n" + how + "\nwhile ! [ -s $OUT ]; do sleep 0.01; done\n" + then})
+	c := newCall(rec, &jobcontrol.Task{Shell: "OUT=" + out + "\n" + strings.ReplaceAll(how, "SURVIVOR", program) +
+		"\nwhile ! [ -s $OUT ]; do sleep 0.01; done\n" + then})
 	return c, rec, func() int {
 		data, err := os.ReadFile(out)
 		if err != nil {
@@ -55,36 +60,130 @@ func leaving(t *testing.T, how, then string) (*jobcontrol.Call, *recorder, func(
 	}
 }
 
+// limited is a context for commands that may hang if something is wrong.
+func limited(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func TestNothingSurvives(t *testing.T) {
 	for _, subreaper := range []bool{false, true} {
-		ways := []map[string]string{leave}
+		ways := maps.Clone(leave)
 		if subreaper {
-			ways = append(ways, leaveSubreaper)
+			maps.Copy(ways, leaveSubreaper)
 		}
-		for _, way := range ways {
-			for name, how := range way {
-				t.Run(fmt.Sprintf("%s/subreaper=%v", name, subreaper), func(t *testing.T) {
-					e := newExecutor(t, executor.Config{Subreaper: subreaper})
-					c, rec, pid := leaving(t, how, "echo done")
-					begin := time.Now()
-					_, err := e.Execute(context.Background(), c)
-					took := time.Since(begin)
-					if err != nil || rec.lines("stdout")[0] != "done" {
-						t.Errorf("got %v, %q", err, rec.lines("stderr"))
-					}
-					if alive(pid()) {
-						t.Errorf("process %d survives", pid())
-					}
-					if got := strings.Join(rec.lines("jobcontrol"), "\n"); !strings.Contains(got, "still running and") || !strings.Contains(got, fmt.Sprint(pid())+" sleep") {
-						t.Errorf("reported %q", got)
-					}
-					if took > 10*time.Second {
-						t.Errorf("took %v", took)
-					}
-				})
-			}
+		for name, how := range ways {
+			t.Run(fmt.Sprintf("%s/subreaper %v", name, subreaper), func(t *testing.T) {
+				nothingSurvives(t, newExecutor(t, executor.Config{Subreaper: subreaper}), how)
+			})
 		}
 	}
+}
+
+func nothingSurvives(t *testing.T, e *executor.Executor, how string) {
+	t.Helper()
+	c, rec, pid := leaving(t, how, "echo done")
+	begin := time.Now()
+	_, err := e.Execute(limited(t), c)
+	took := time.Since(begin)
+	if err != nil || rec.lines("stdout")[0] != "done" {
+		t.Errorf("got %v, %q", err, rec.lines("stderr"))
+	}
+	if alive(pid()) {
+		t.Errorf("process %d survives", pid())
+	}
+	if got := strings.Join(rec.lines("jobcontrol"), "\n"); !strings.Contains(got, "still running and") || !strings.Contains(got, fmt.Sprintf(" %d s", pid())) {
+		t.Errorf("reported %q", got)
+	}
+	if took > 10*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// TestOldKernels executes what is left behind where the kernel tells less.
+func TestOldKernels(t *testing.T) {
+	for _, subreaper := range []bool{false, true} {
+		e := newExecutor(t, executor.Config{Subreaper: subreaper})
+		if _, err := e.Execute(limited(t), newCall(discard{}, &jobcontrol.Task{Shell: "true"})); err != nil {
+			t.Fatal(err)
+		}
+		executor.WithoutChildrenFile(e)
+		executor.WithoutPidfd(e)
+		for _, how := range []string{leave["in the background"], leave["as a daemon"]} {
+			nothingSurvives(t, e, how)
+		}
+		if subreaper {
+			nothingSurvives(t, e, leaveSubreaper["the same, holding no stream"])
+		}
+		rec := newRecorder()
+		c := newCall(rec, &jobcontrol.Task{Shell: "echo ready; echo oops >&2; sleep 300"})
+		_, err := e.Execute(cancelOn(t, rec, &jobcontrol.Failure{Kind: jobcontrol.FailCancel, Message: "stop"}), c)
+		failure(t, err, jobcontrol.FailCancel)
+		c.Task = &jobcontrol.Task{Shell: "exit 3"}
+		_, err = e.Execute(limited(t), c)
+		if f := failure(t, err, jobcontrol.FailError); *f.ExitCode != 3 {
+			t.Errorf("got %+v", f)
+		}
+	}
+}
+
+// TestLeavesNothing counts descriptors and children after many commands.
+func TestLeavesNothing(t *testing.T) {
+	e := newExecutor(t, executor.Config{Subreaper: true})
+	script := `echo x; echo '{"log": {"message": "m"}}' >&3; exit 1`
+	count := func() int {
+		fds, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(fds)
+	}
+	do := func() {
+		_, _ = e.Execute(limited(t), newCall(discard{}, &jobcontrol.Task{Shell: script}))
+		_, _ = e.Execute(limited(t), newCall(discard{}, &jobcontrol.Task{Command: []string{"/no/such"}}))
+		c := newCall(discard{}, &jobcontrol.Task{Shell: "sleep 0.01 &"})
+		c.Job.Stdin = "json"
+		_, _ = e.Execute(limited(t), c)
+	}
+	do()
+	before := count()
+	each(100, do)
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	noChildren(t)
+}
+
+// noChildren fails the test if this process has children.
+func noChildren(t *testing.T) {
+	t.Helper()
+	children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, pid := range strings.Fields(string(children)) {
+		stat, _ := os.ReadFile("/proc/" + pid + "/stat")
+		t.Errorf("a child is left: %s", stat)
+	}
+}
+
+// TestMany executes many commands at a time.
+func TestMany(t *testing.T) {
+	e := newExecutor(t, executor.Config{Subreaper: true})
+	var wg sync.WaitGroup
+	for i := range 100 {
+		wg.Go(func() {
+			rec := newRecorder()
+			c := newCall(rec, &jobcontrol.Task{Shell: `sleep 0.2; echo $1; echo "{\"result\": $1}" >&3`})
+			c.Args = []any{i}
+			v, err := e.Execute(limited(t), c)
+			if want := fmt.Sprint(i); err != nil || asJSON(t, v) != want || rec.lines("stdout")[0] != want || len(rec.logs) != 1 {
+				t.Errorf("got %s, %v, %+v; want %s", asJSON(t, v), err, rec.logs, want)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // TestManyLeft has a command leave many processes behind, some of which still fork.
@@ -95,27 +194,29 @@ func TestManyLeft(t *testing.T) {
 i=0; while [ $i -lt 50 ]; do setsid sleep 300 & i=$((i+1)); done
 setsid sh -c 'while :; do sleep 300 & sleep 0.01; done' &
 sleep 0.3`})
-	if _, err := e.Execute(context.Background(), c); err != nil {
+	if _, err := e.Execute(limited(t), c); err != nil {
 		t.Error(err)
 	}
 	if got := rec.lines("jobcontrol"); len(got) != 1 || !strings.Contains(got[0], "more") {
 		t.Errorf("reported %q", got)
 	}
-	if out, _ := os.ReadFile("/proc/self/task/" + fmt.Sprint(os.Getpid()) + "/children"); len(out) > 0 {
-		t.Errorf("children are left: %s", out)
-	}
+	noChildren(t)
 }
 
-// TestLeftSettles lets what ends by itself do so: a tee still has to write.
+// TestLeftSettles lets what ends by itself soon do so: a tee still has to write.
 func TestLeftSettles(t *testing.T) {
 	out := t.TempDir() + "/out"
-	_, err, rec := sh(t, `( sleep 0.03; echo late > `+out+`; echo late ) & exit 0`)
-	if data, _ := os.ReadFile(out); err != nil || string(data) != "late\n" || rec.lines("stdout")[0] != "late" {
-		t.Errorf("got %q, %v", data, err)
+	for range 20 { // a busy machine may need longer than it is given
+		_, rec, err := sh(t, `( sleep 0.02; echo late > `+out+`; echo late ) & exit 0`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(out)
+		if string(data) == "late\n" && rec.lines("stdout")[0] == "late" && len(rec.lines("jobcontrol")) == 0 {
+			return
+		}
 	}
-	if got := rec.lines("jobcontrol"); len(got) > 0 {
-		t.Errorf("reported %q", got)
-	}
+	t.Error("it never settled")
 }
 
 // TestOthersAreLeftAlone holds that ending one tree does not touch another one, nor
@@ -135,7 +236,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	done := make(chan error, 2)
 	for _, c := range []*jobcontrol.Call{first, stray} {
 		go func() {
-			_, err := e.Execute(context.Background(), c)
+			_, err := e.Execute(limited(t), c)
 			done <- err
 		}()
 	}
@@ -143,7 +244,7 @@ func TestOthersAreLeftAlone(t *testing.T) {
 	strayRec.await(t, "stdout", "ready")
 
 	second, _, secondPid := leaving(t, leave["as a daemon"], "")
-	if _, err := e.Execute(context.Background(), second); err != nil {
+	if _, err := e.Execute(limited(t), second); err != nil {
 		t.Error(err)
 	}
 	if alive(secondPid()) || !alive(firstPid()) || !alive(strayPid()) {
@@ -168,7 +269,7 @@ func TestHeldStream(t *testing.T) {
 	e := newExecutor(t, executor.Config{}) // does not inherit orphans
 	c, rec, pid := leaving(t, leaveSubreaper["with an empty environment, in its own session"], "echo done")
 	begin := time.Now()
-	_, err := e.Execute(context.Background(), c)
+	_, err := e.Execute(limited(t), c)
 	if took := time.Since(begin); err != nil || took > 10*time.Second {
 		t.Errorf("took %v, %v", took, err)
 	}
@@ -182,7 +283,7 @@ func TestHeldStream(t *testing.T) {
 
 func TestGrandchildHoldsStream(t *testing.T) {
 	begin := time.Now()
-	_, err, rec := sh(t, "sleep 60 & echo done; exit 0")
+	_, rec, err := sh(t, "sleep 60 & echo done; exit 0")
 	if took := time.Since(begin); err != nil || took > 10*time.Second || rec.lines("stdout")[0] != "done" {
 		t.Errorf("took %v, %v", took, err)
 	}
@@ -190,7 +291,7 @@ func TestGrandchildHoldsStream(t *testing.T) {
 
 func cancelOn(t *testing.T, rec *recorder, cause error) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithCancelCause(context.Background())
+	ctx, cancel := context.WithCancelCause(limited(t))
 	go func() {
 		for l := range rec.logged {
 			if l.Message == "ready" {
@@ -222,8 +323,10 @@ func TestCancel(t *testing.T) {
 		"ignores SIGTERM": {"trap '' TERM; echo ready; while :; do sleep 0.05; done", 300 * time.Millisecond, timeout, "ready", 300 * time.Millisecond},
 		"is stopped":      {"trap 'echo bye; exit 0' TERM; (sleep 0.1; echo ready) & kill -STOP $$; while :; do sleep 0.05; done", time.Minute, timeout, "ready bye", 0},
 		"hard":            {"trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done", time.Minute, hard{timeout}, "ready", 0},
-		"the shell goes first": {`sh -c 'trap "sleep 0.2; echo bye; exit" TERM; echo ready; while :; do sleep 0.05; done'; echo not reached`,
-			time.Minute, timeout, "ready bye", 200 * time.Millisecond},
+		"the shell goes first": {
+			`sh -c 'trap "sleep 0.2; echo bye; exit" TERM; echo ready; while :; do sleep 0.05; done'; echo not reached`,
+			time.Minute, timeout, "ready bye", 200 * time.Millisecond,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -265,7 +368,7 @@ func TestCancelTree(t *testing.T) {
 
 // TestSuccessBeforeCancel holds that a command that had ended is not failed by a cancel.
 func TestSuccessBeforeCancel(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(limited(t))
 	rec := newRecorder()
 	e := newExecutor(t, executor.Config{})
 	c := newCall(lateCancel{rec, cancel}, &jobcontrol.Task{Shell: `echo last; echo '{"result": 1}' >&3`})

@@ -53,6 +53,9 @@ func (f *foreground) store(ctx context.Context, m *member, e *jobcontrol.Ended) 
 		retry = false
 		e.State = jobcontrol.Cancelled
 	}
+	m.storing.Lock()
+	defer m.storing.Unlock()
+	m.ended = e.Attempt.Number
 	err = persist(ctx, func() error {
 		var err error
 		if retry {

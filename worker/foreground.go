@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -60,7 +61,11 @@ type member struct {
 	job     *jobcontrol.Job
 	started time.Time // of the attempt that is being executed; zero: none is
 	marked  bool
+	attempt int  // its number
 	free    bool // its slot is free: the task has ended
+
+	storing sync.Mutex // held while a mark, or how an attempt ended, is stored
+	ended   int        // the number of the last attempt whose end was stored; under storing
 }
 
 // What attempts send to the loop.
@@ -79,7 +84,7 @@ type (
 		passed bool
 		f      *jobcontrol.Failure
 	}
-	marksStored struct{ err error }
+	markStored struct{ err error }
 )
 
 // lost is why attempts are ended when nothing can be stored any more.
@@ -270,6 +275,7 @@ func (f *foreground) start() {
 		f.unstored++
 		f.unmarked = append(f.unmarked, m)
 		number := m.build.Attempts + 1
+		m.attempt = number
 		f.tell(jobcontrol.Event{Kind: jobcontrol.EventStarted, Build: m.build, Job: m.job, Attempt: number})
 		go f.attempt(m, number)
 	}
@@ -302,8 +308,6 @@ func (f *foreground) wakeIn(timer *time.Timer) {
 // mark marks attempts that have been executed for a while as running.
 func (f *foreground) mark() {
 	now := f.clock.now()
-	var claims []jobcontrol.Claim
-	var at []time.Time
 	n := 0
 	for ; n < len(f.unmarked); n++ {
 		m := f.unmarked[n]
@@ -314,18 +318,23 @@ func (f *foreground) mark() {
 			break
 		}
 		m.marked = true
-		claims = append(claims, m.build.Claim)
-		at = append(at, jobcontrol.Micros(m.started))
+		f.unstored++
+		go f.storeMark(m, m.build.Claim, jobcontrol.Micros(m.started), m.attempt)
 	}
 	f.unmarked = f.unmarked[n:]
-	if len(claims) == 0 {
-		return
+}
+
+// storeMark marks an attempt as running unless its end is being stored. Several
+// at a time are one commit; each is a write of its own, so that one that comes
+// too late hinders no other.
+func (f *foreground) storeMark(m *member, c jobcontrol.Claim, at time.Time, attempt int) {
+	m.storing.Lock()
+	defer m.storing.Unlock()
+	var err error
+	if m.ended < attempt {
+		err = f.c.cfg.Store.Start(context.Background(), []jobcontrol.Claim{c}, []time.Time{at})
 	}
-	f.unstored++
-	go func() {
-		err := f.c.cfg.Store.Start(context.Background(), claims, at)
-		f.events <- marksStored{err}
-	}()
+	f.events <- markStored{err}
 }
 
 // handle takes in one event.
@@ -344,10 +353,9 @@ func (f *foreground) handle(e any) {
 			f.active--
 		}
 		f.takeIn(e)
-	case marksStored:
+	case markStored:
 		f.unstored--
-		// A build that ended meanwhile refuses its mark: nothing is lost by that.
-		if e.err != nil && !errors.Is(e.err, jobcontrol.ErrConflict) && !errors.Is(e.err, jobcontrol.ErrLeaseLost) {
+		if e.err != nil {
 			f.failed(e.err)
 		}
 	}

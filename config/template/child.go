@@ -77,7 +77,9 @@ func serve(in io.Reader, out io.Writer) int {
 
 // confine sets the limits that the system and the Go runtime hold.
 func confine(l Limits) {
-	limitData(uint64(l.Memory + l.Memory/4))
+	if !underRace {
+		limitData(uint64(l.Memory + l.Memory/4))
+	}
 	debug.SetMemoryLimit(l.Memory * 3 / 4)
 	debug.SetMaxStack(int(l.Memory / 4))
 	debug.SetTraceback("none")

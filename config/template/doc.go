@@ -13,8 +13,8 @@
 // since neither memory nor a stack that overflows can be taken back. So rendering
 // happens in a child process of the same binary (see [Child]) that is killed at
 // the limits. Where a program does not offer one, rendering happens in the process
-// itself: time, output, recursion and single large values are still limited, the
-// memory of many small values is not.
+// itself: time, output and the depth of calls are still limited, but not memory, nor the
+// stack that a value needs which contains itself.
 //
 // # Limits
 //
@@ -32,5 +32,5 @@
 // The language is that of gonja; the arithmetic, for, import and include are made
 // strict as in Python here. What remains: a macro's argument without a default must
 // be given; for takes one or two names; set takes one; numbers are 64 bits wide;
-// none is printed as nothing.
+// none is printed as nothing; there is no self.
 package template

@@ -95,7 +95,7 @@ func (e *engine) parse(path, name, text string) (*exec.Template, error) {
 	defer func() { e.reading = e.reading[:len(e.reading)-1] }()
 	t, err := exec.NewTemplate(path, e.config, &files{engine: e, path: path, text: ready}, e.env)
 	if err != nil {
-		return nil, e.syntaxError(src, ready, err)
+		return nil, e.syntaxError(src, err)
 	}
 	w := &rewriter{engine: e, seen: map[any]bool{}}
 	w.template(t.Root())
@@ -116,7 +116,8 @@ func (e *engine) prepare(path, name, text string) (ready string, err error) {
 	if e.marks != nil {
 		s, _ = scan(name, e.marks.put(src, s))
 	}
-	return src.condense(s), nil
+	src.ready = src.condense(s)
+	return src.ready, nil
 }
 
 // here is an error at the place that was executed last.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/nikolalohinski/gonja/v2/exec"
 	"github.com/nikolalohinski/gonja/v2/nodes"
@@ -142,6 +143,17 @@ func (e *engine) explain(text, source string) (message, hint string) {
 	return tail(text), ""
 }
 
+// plainer is a message of the parser in lower case.
+func plainer(text string) string {
+	if strings.HasPrefix(text, "expected either a number") {
+		return "an expression was expected"
+	}
+	if r := []rune(text); len(r) > 1 && unicode.IsUpper(r[0]) && unicode.IsLower(r[1]) {
+		return strings.ToLower(string(r[:1])) + strings.TrimSuffix(string(r[1:]), ".")
+	}
+	return strings.TrimSuffix(text, ".")
+}
+
 // tail is the last part of a chain of errors.
 func tail(text string) string {
 	for _, cut := range []string{"invalid call to ", "Unable to ", "unable to "} {
@@ -183,7 +195,10 @@ func (e *engine) similar(name, source string) string {
 func didYouMean(name string, names []string) string {
 	best, least := "", (len(name)+1)/3+1
 	for _, n := range names {
-		if d := edits(name, n); n != name && d < least {
+		if n == name || len(n) > len(name)+least || len(name) > len(n)+least || len(name) > 100 {
+			continue
+		}
+		if d := edits(name, n); d < least {
 			best, least = n, d
 		}
 	}
@@ -193,23 +208,29 @@ func didYouMean(name string, names []string) string {
 	return fmt.Sprintf("did you mean %q?", best)
 }
 
+// edits is how many characters differ, where two that changed places count as one.
 func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
 	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0]++
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
 			}
-			diagonal, row[j+1] = row[j+1], cost
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
 		}
 	}
-	return row[len(b)]
+	return rows[len(a)][len(b)]
 }
 
 var filterNames = []string{
@@ -219,13 +240,17 @@ var filterNames = []string{
 	"sum", "title", "tojson", "trim", "truncate", "unique", "upper", "urlencode", "wordcount", "wordwrap",
 }
 
-// tagError is an error of the parser within a tag that begins at a token.
-func (e *engine) tagError(src *source, at *tokens.Token, err error) *Error {
+// tagError is an error of the parser within a tag that begins at a token. The tag has no
+// name where the error is in none.
+func (e *engine) tagError(src *source, tag string, at *tokens.Token, err error) *Error {
 	var ours *Error
 	if errors.As(err, &ours) {
 		return ours
 	}
-	text := err.Error()
+	if ours = e.lexicalError(src); ours != nil {
+		return ours
+	}
+	text, begin := err.Error(), at
 	var s *parser.SyntaxError
 	if errors.As(err, &s) {
 		text = s.Message
@@ -233,7 +258,7 @@ func (e *engine) tagError(src *source, at *tokens.Token, err error) *Error {
 			at = &tokens.Token{Line: s.Line, Col: s.Column}
 		}
 	}
-	out := src.errorAt(at, "%s", tail(text))
+	out := src.errorAt(at, "%s", plainer(tail(text)))
 	switch {
 	case noEnd.FindString(text) != "":
 		out.Message = "this block has no end: " + strings.ReplaceAll(noEnd.FindStringSubmatch(text)[1], " or ", ", ") + " is missing"
@@ -242,43 +267,47 @@ func (e *engine) tagError(src *source, at *tokens.Token, err error) *Error {
 		out.Message, out.Hint = fmt.Sprintf("there is no tag %q", name), didYouMean(name, tagNames)
 		if strings.HasPrefix(name, "end") || name == "else" || name == "elif" {
 			out.Message, out.Hint = fmt.Sprintf("%q without a beginning", name), ""
+			if tag != "" {
+				line, _ := src.place(begin)
+				out.Message = fmt.Sprintf("%q before the end of %q, which begins in line %d", name, tag, line)
+			}
 		}
 	}
 	return out
 }
 
 // syntaxError is an error of the parser.
-func (e *engine) syntaxError(src *source, ready string, err error) *Error {
+func (e *engine) syntaxError(src *source, err error) *Error {
 	var ours *Error
 	if errors.As(err, &ours) {
 		return ours
 	}
-	for _, t := range lexed(ready, e) {
-		if t.Type == tokens.Error {
-			out := &Error{File: src.name, Message: lexicalMessage(ready, t)}
-			out.Line, out.Column = lineColumn(ready, t.Pos)
-			out.Hint = rawHint(src.text)
-			return out
-		}
-	}
-	out := e.tagError(src, nil, err)
+	out := e.tagError(src, "", nil, err)
 	if out.Hint == "" {
 		out.Hint = rawHint(src.text)
 	}
 	return out
 }
 
-func lexed(text string, e *engine) []*tokens.Token {
-	stream := tokens.LexAll(text, e.config)
-	var all []*tokens.Token
+// lexicalError is an error of a text that cannot be split into words, or nil.
+func (e *engine) lexicalError(src *source) *Error {
+	stream := tokens.LexAll(src.ready, e.config)
 	for !stream.End() {
-		all = append(all, stream.Current())
 		stream.Next()
 	}
-	return all
+	if !stream.IsError() {
+		return nil
+	}
+	out := &Error{File: src.name, Message: lexicalMessage(stream.Current()), Hint: rawHint(src.text)}
+	at := stream.Current().Pos
+	if s, err := scan(src.name, src.ready); err == nil && s.unclosed >= 0 {
+		at = s.unclosed
+	}
+	out.Line, out.Column = lineColumn(src.ready, at)
+	return out
 }
 
-func lexicalMessage(text string, t *tokens.Token) string {
+func lexicalMessage(t *tokens.Token) string {
 	switch {
 	case strings.HasPrefix(t.Val, "unclosed comment"):
 		return "this comment has no end: #} is missing"

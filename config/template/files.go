@@ -71,17 +71,17 @@ func (e *engine) read(name string) (string, error) {
 
 // load parses a file once, however often it is included.
 func (e *engine) load(at *site, name string) (*exec.Template, error) {
-	name = path.Clean(name)
-	if t, ok := e.templates[name]; ok {
+	clean := path.Clean(name)
+	if t, ok := e.templates[clean]; ok {
 		return t, nil
 	}
 	text, err := e.read(name)
 	if err != nil {
 		return nil, at.source.errorAt(at.token, "%v", err)
 	}
-	t, err := e.parse(name, name, text)
+	t, err := e.parse(clean, clean, text)
 	if err == nil {
-		e.templates[name] = t
+		e.templates[clean] = t
 	}
 	return t, err
 }

@@ -24,13 +24,13 @@ func (e *engine) structures() *exec.ControlStructureSet {
 	set := map[string]parser.ControlStructureParser{}
 	for _, name := range tagNames {
 		if parse, ok := structures.All.Get(name); ok {
-			set[name] = e.noted(parse)
+			set[name] = e.noted(name, parse)
 		}
 	}
-	set["macro"] = e.noted(e.parseMacro)
-	set["extends"] = e.noted(e.parseExtends)
+	set["macro"] = e.noted("macro", e.parseMacro)
+	set["extends"] = e.noted("extends", e.parseExtends)
 	for _, name := range []string{"include", "import", "from"} {
-		set[name] = e.noted(e.parseReference(name))
+		set[name] = e.noted(name, e.parseReference(name))
 	}
 	return exec.NewControlStructureSet(set)
 }
@@ -44,7 +44,7 @@ var tagNames = []string{
 func (e *engine) source() *source { return e.reading[len(e.reading)-1] }
 
 // noted makes the errors of a parser tell where the innermost tag is that it failed in.
-func (e *engine) noted(parse parser.ControlStructureParser) parser.ControlStructureParser {
+func (e *engine) noted(name string, parse parser.ControlStructureParser) parser.ControlStructureParser {
 	return func(p, args *parser.Parser) (nodes.ControlStructure, error) {
 		at := args.Current()
 		if at == nil || at.Line == 0 || at.Type == tokens.EOF {
@@ -52,7 +52,7 @@ func (e *engine) noted(parse parser.ControlStructureParser) parser.ControlStruct
 		}
 		cs, err := parse(p, args)
 		if err != nil {
-			panic(e.tagError(e.source(), at, err))
+			panic(e.tagError(e.source(), name, at, err))
 		}
 		return cs, nil
 	}

@@ -104,6 +104,9 @@ func (m *marker) put(src *source, s *scanner) string {
 		out.WriteRune(rune(markLow + n%markBase))
 		copied = offset
 	}
+	if printed(s.text) {
+		at(0)
+	}
 	for _, g := range s.segments {
 		for pos, last := g.start, false; !last; {
 			end := g.end

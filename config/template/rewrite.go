@@ -1,6 +1,7 @@
 package template
 
 import (
+	"errors"
 	"reflect"
 
 	structures "github.com/nikolalohinski/gonja/v2/builtins/control_structures"
@@ -172,6 +173,10 @@ func (w *rewriter) slot(x nodes.Expression) nodes.Expression {
 // expression prepares what is below x and returns what takes its place.
 func (w *rewriter) expression(x nodes.Expression) nodes.Expression {
 	switch n := x.(type) {
+	case *nodes.Name:
+		if n.Name.Val == "self" { // a block that executes itself overflows the stack
+			return &nodes.Error{Location: n.Name, Error: errors.New("self is not available")}
+		}
 	case *nodes.BinaryExpression:
 		token := tokenOf(n)
 		n.Left, n.Right = w.slot(n.Left), w.slot(n.Right)

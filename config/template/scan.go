@@ -25,6 +25,7 @@ type scanner struct {
 	segments []segment
 	breaks   []int // offsets of line starts within a tag that have no space in front
 	blocks   int
+	unclosed int // offset of a quote without an end; -1: none
 }
 
 var endRaw = regexp.MustCompile(`{%[-+]?\s*endraw`)
@@ -32,7 +33,7 @@ var endRaw = regexp.MustCompile(`{%[-+]?\s*endraw`)
 // scan splits the text. The error is about nesting alone: what else is wrong with
 // a text, the parser says better.
 func scan(file, text string) (*scanner, error) {
-	s := &scanner{text: text}
+	s := &scanner{text: text, unclosed: -1}
 	for s.pos < len(text) {
 		start := s.pos
 		kind := s.nextTag()
@@ -182,6 +183,7 @@ func (s *scanner) expression(end string) (deep string) {
 var closing = map[byte]byte{'(': ')', '[': ']', '{': '}'}
 
 func (s *scanner) quoted(quote byte) {
+	start := s.pos - 1
 	for s.pos < len(s.text) {
 		c := s.text[s.pos]
 		s.pos++
@@ -192,6 +194,7 @@ func (s *scanner) quoted(quote byte) {
 			return
 		}
 	}
+	s.unclosed = start
 }
 
 // lineColumn is the place of an offset, in characters.

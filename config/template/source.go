@@ -13,6 +13,7 @@ import (
 type source struct {
 	name   string // as errors call it
 	text   string
+	ready  string       // what the parser gets of it
 	shifts map[int]bool // lines before which a space was put, see scanner.breaks
 	cuts   []string     // what condense took out
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -38,28 +37,6 @@ func chains(tb testing.TB, prefix string, n, length int, l *jobcontrol.Lease) jo
 	return run
 }
 
-func openBench(tb testing.TB) (*Store, jobcontrol.Lease) {
-	tb.Helper()
-	ctx := context.Background()
-	s, err := Open(ctx, filepath.Join(tb.TempDir(), "state.db"), Options{})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			tb.Error(err)
-		}
-	})
-	if err := s.Install(ctx); err != nil {
-		tb.Fatal(err)
-	}
-	l, err := s.Register(ctx, jobcontrol.Process{PID: 1}, time.Minute)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s, l
-}
-
 func succeeded(number int, at time.Time) jobcontrol.Ended {
 	return jobcontrol.Ended{
 		State: jobcontrol.Successful, Changed: true, Attempt: jobcontrol.Attempt{
@@ -74,7 +51,7 @@ func succeeded(number int, at time.Time) jobcontrol.Ended {
 func BenchmarkCreateRun(b *testing.B) {
 	for _, again := range []bool{false, true} {
 		b.Run(fmt.Sprintf("again=%v", again), func(b *testing.B) {
-			s, l := openBench(b)
+			s, l := openTest(b, Options{})
 			ctx := context.Background()
 			n := chains(b, "job", 10000, 10, &l)
 			if again {
@@ -102,7 +79,7 @@ func BenchmarkCreateRun(b *testing.B) {
 func BenchmarkFinish(b *testing.B) {
 	for _, length := range []int{1, 10} {
 		b.Run(fmt.Sprintf("chain=%d", length), func(b *testing.B) {
-			s, l := openBench(b)
+			s, l := openTest(b, Options{})
 			ctx := context.Background()
 			const size = 10000
 			var builds []jobcontrol.Build
@@ -146,7 +123,7 @@ func BenchmarkFinish(b *testing.B) {
 func BenchmarkChain(b *testing.B) {
 	for _, what := range []string{"finish", "start+finish", "finish+log"} {
 		b.Run(what, func(b *testing.B) {
-			s, l := openBench(b)
+			s, l := openTest(b, Options{})
 			ctx := context.Background()
 			_, builds, err := s.CreateRun(ctx, chains(b, "job", max(2, b.N), max(2, b.N), &l))
 			if err != nil {
@@ -180,7 +157,7 @@ func BenchmarkChain(b *testing.B) {
 
 // BenchmarkHeads reads the heads of 100,000 jobs.
 func BenchmarkHeads(b *testing.B) {
-	s, l := openBench(b)
+	s, l := openTest(b, Options{})
 	ctx := context.Background()
 	_, builds, err := s.CreateRun(ctx, chains(b, "job", 100000, 10, &l))
 	if err != nil {

@@ -13,7 +13,7 @@ func (s *Store) Cancel(ctx context.Context, claims []jobcontrol.Claim, reason st
 		var todo []*guarded
 		seen := map[int64]bool{}
 		for _, c := range claims {
-			g, err := t.claimed(c)
+			g, err := t.claimedOrFree(c)
 			if err != nil {
 				return err
 			}
@@ -40,7 +40,7 @@ func (t *tx) cancel(builds []*guarded, reason string) error {
 		return err
 	}
 	for _, g := range builds {
-		if _, err := t.exec(`UPDATE builds SET state = 10, finished_at = ?, failure = ?, open = NULL WHERE id = ?`, t.now, failure, g.id); err != nil {
+		if _, err := t.exec(`UPDATE builds SET state = 10, finished_at = ?, failure = ?, `+closeLone+` WHERE id = ?`, t.now, failure, g.id); err != nil {
 			return err
 		}
 		if err := t.headEnded(&ended{id: g.id, head: g.head, state: jobcontrol.Cancelled}); err != nil {

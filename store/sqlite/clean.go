@@ -153,8 +153,13 @@ func (t *tx) adopt(r *runRow, l jobcontrol.Lease) error {
 	if err := t.setState(r, state, l); err != nil {
 		return err
 	}
-	// As many claims as there are builds, so that each number follows from the id.
 	first, last := r.span()
+	// To resume a Run is to resume what is suspended in it.
+	if _, err := t.exec(`UPDATE builds SET state = CASE WHEN deps_left > 0 THEN 2 ELSE 4 END, ready_at = 0
+		WHERE id BETWEEN ? AND ? AND state `+stateIn(jobcontrol.Transitions[jobcontrol.ToResume].From), first, last); err != nil {
+		return err
+	}
+	// As many claims as there are builds, so that each number follows from the id.
 	var claim int64
 	if _, err := t.returning(func(r *row) { claim = r.int() }, `UPDATE sequences SET claim = claim + ? RETURNING claim`, last-first+1); err != nil {
 		return err

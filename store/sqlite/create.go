@@ -13,8 +13,7 @@ type newBuild struct {
 	*jobcontrol.NewBuild
 	build      jobcontrol.Build
 	dependants []int64 // indexes while the Run is prepared, then ids
-	pins       map[string]int64
-	skipped    []int // members that are created skipped
+	skipped    []int   // members that are created skipped
 	body       json.RawMessage
 	frames     json.RawMessage
 }

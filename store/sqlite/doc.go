@@ -1,2 +1,69 @@
-// Package sqlite keeps the state in one SQLite file.
+// Package sqlite keeps the state in one SQLite file: [jobcontrol.Store] without
+// a server.
+//
+// # Model
+//
+// One goroutine per handle writes (writer.go). All writes that wait while it
+// commits become its next transaction, so that a commit, which waits for the
+// disk, is paid once for many. A refused write is decided before it changed
+// anything and does not disturb its neighbours; should one fail otherwise, the
+// transaction is rolled back and each write is executed alone. Reads have
+// connections of their own that cannot write, and see what was committed
+// (reader.go). Both work on the driver's connections (conn.go), below
+// database/sql, with statements that are prepared once.
+//
+// Any number of programs of one machine may use a file at once: every writing
+// transaction begins with the write lock, and asks for it for up to 30 seconds.
+// A file system of a network is refused.
+//
+// # Tables
+//
+// See migrations/0001_init.sql for the columns.
+//
+//	sequences    the last ids and claim numbers given out; one row
+//	definitions  frozen definitions, each once by its content hash
+//	origins      verb, user, file and flags of Runs, each combination once
+//	heads        a row per job that has a build: its latest, finished, good ones
+//	runs         Runs of several builds
+//	run_keys     keys of NewRun, for a day
+//	builds       builds; a lone build is its own Run
+//	attempts     attempts that did not end their build, and clean-up steps
+//	logs         a row per flush of a build's log, compressed
+//	progress     the last report of each path
+//	shared       values that the builds of a Run share
+//	workers      processes with their leases
+//	meta         the schema version
+//
+// # Invariants
+//
+//   - The builds of a Run have the ids that follow its own, in its order: a Run
+//     is a range of ids, and a build's place follows from its id.
+//   - What ends a build touches few pages: its row, with the attempt that ended
+//     it, the neighbouring rows of its dependants, and the row of its head.
+//     Tables of a build's parts have ids that begin with the build's, so that
+//     the parts lie together.
+//   - A write under a claim sees in its transaction that the worker's row still
+//     has the epoch, is not gone, and that the build's row has the claim. A
+//     worker that is gone has lost all of its claims at once.
+//   - States change only as [jobcontrol.Transitions] says: a statement that
+//     changes one is either made from that table or executed after its check.
+//   - builds.cause is the build whose end released or blocked a build, so that a
+//     repeated Finish gives the same answer.
+//   - heads and the counts of final Runs change in the transaction that changes
+//     what they tell; counts of unfinished Runs are counted when asked for.
+//   - Leases end by the boot clock, which goes on in sleep and does not jump;
+//     one of another boot has ended.
+//
+// # Faults
+//
+// A commit that failed leaves unknown what is on the disk: after an input or
+// output error the handle writes nothing any more, and the program has to start
+// again. A full disk and a busy database refuse a write and are over when they
+// are over. A file that was deleted or replaced, and a damaged one, are errors
+// of the code Unavailable that name the file. Fail points (package fault):
+// sqlite.NAME.before and .after inside the transaction of each write, with NAME
+// one of create, start, ran, retry, finish, cancel, cleaned, report, clean,
+// finish-run, request-cancel, adopt, delete, register, renew, unregister,
+// rescue, shared, install and uninstall; sqlite.commit.before and .after around
+// the commit.
 package sqlite

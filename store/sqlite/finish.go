@@ -18,12 +18,16 @@ var endings = map[jobcontrol.State]struct {
 	jobcontrol.Suspended:  {jobcontrol.ToSuspend, ""},
 }
 
+// closeLone is how a lone build that ends leaves its Run: to be cleaned up where
+// its run phase was executed, until FinishRun, else final.
+const closeLone = `open = CASE WHEN ran > 0 AND cleaned = 0 AND open IS NOT NULL THEN 2 END`
+
 // finishFrom is the one statement that ends a build, guarded by its claim and
 // by the states from which the transition may lead.
 func finishFrom(t jobcontrol.Transition) string {
 	return `UPDATE builds SET state = ?, changed = ?, result = ?, result_of = ?, attempts = max(attempts, ?),
 		tries_used = tries_used + ?, started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END, finished_at = ?,
-		failure = ?, frames = ?, last = ?, open = NULL
+		failure = ?, frames = ?, last = ?, ` + closeLone + `
 		WHERE id = ? AND claim = ? AND worker = ? AND epoch = ? AND (attempts < ? OR ? = 0) AND state ` +
 		stateIn(jobcontrol.Transitions[t].From) + `
 		RETURNING head, definition, phase, dependants, pins`
@@ -55,9 +59,6 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 
 func (t *tx) finish(p *packed, transition jobcontrol.Transition, update string, released *jobcontrol.Released) error {
 	c := p.claim
-	if c.Number == 0 {
-		return jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: it was not claimed", c.Build)
-	}
 	if err := t.held(jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}); err != nil {
 		return err
 	}
@@ -161,9 +162,6 @@ func (t *tx) suspend(p *packed) error {
 		if again, err := t.repeated(g, p); err != nil || again {
 			return err
 		}
-	}
-	if g.claim == 0 {
-		return jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: it was not claimed", g.id)
 	}
 	if err := check(jobcontrol.ToSuspend, g.id, g.state, jobcontrol.Suspended); err != nil {
 		return err

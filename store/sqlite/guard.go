@@ -51,23 +51,32 @@ func scanGuarded(r *row) (g guarded) {
 	return g
 }
 
-// claimed reads a build and returns ErrLeaseLost unless the claim is held. A
-// claim without a number is that of nobody: it holds of a build that nobody has
-// claimed, and needs no lease.
+// claimed reads a build and returns ErrLeaseLost unless the claim is held.
 func (t *tx) claimed(c jobcontrol.Claim) (*guarded, error) {
-	if c.Number != 0 || c.Worker != 0 {
-		if err := t.held(jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}); err != nil {
-			return nil, err
-		}
+	if err := t.held(jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}); err != nil {
+		return nil, err
 	}
 	g, err := t.guarded(c.Build)
 	if err != nil {
 		return nil, err
 	}
-	if g.claim != c.Number || c.Number != 0 && (g.worker != c.Worker || g.epoch != c.Epoch) {
-		return nil, jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: claim %d is no longer held", c.Build, c.Number)
+	if c.Number == 0 || g.claim != c.Number || g.worker != c.Worker || g.epoch != c.Epoch {
+		return nil, jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: claim %d is not held", c.Build, c.Number)
 	}
 	return g, nil
+}
+
+// claimedOrFree is claimed, and also accepts a claim that names nothing but the
+// build, if nobody has claimed that.
+func (t *tx) claimedOrFree(c jobcontrol.Claim) (*guarded, error) {
+	if c != (jobcontrol.Claim{Build: c.Build}) {
+		return t.claimed(c)
+	}
+	g, err := t.guarded(c.Build)
+	if err == nil && g.claim != 0 {
+		err = jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: it is claimed by worker %d", c.Build, g.worker)
+	}
+	return g, err
 }
 
 // guarded reads a build, or returns NotFound.
@@ -89,9 +98,7 @@ func (t *tx) active(c jobcontrol.Claim) (*guarded, error) {
 	}
 	switch g.state {
 	case jobcontrol.Running, jobcontrol.Queued, jobcontrol.Scheduled:
-		if g.claim != 0 {
-			return g, nil
-		}
+		return g, nil
 	case jobcontrol.Successful, jobcontrol.Skipped, jobcontrol.Failed, jobcontrol.Cancelled:
 		if g.ran == 0 || g.cleaned {
 			break

@@ -58,7 +58,7 @@ const (
 	// such as those of heads, are then copied once.
 	writerPragmas = `PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 8192; PRAGMA cache_size = -65536; ` + bothPragmas
 	memoryPragmas = `PRAGMA synchronous = OFF; PRAGMA wal_autocheckpoint = 8192; PRAGMA cache_size = -65536; ` + bothPragmas
-	readerPragmas = `PRAGMA query_only = 1; PRAGMA busy_timeout = 30000; PRAGMA cache_size = -8192; ` + bothPragmas
+	readerPragmas = `PRAGMA query_only = 1; PRAGMA cache_size = -8192; ` + bothPragmas
 
 	// cell_size_check notices damaged pages earlier.
 	bothPragmas = `PRAGMA temp_store = MEMORY; PRAGMA cell_size_check = 1; PRAGMA trusted_schema = 0;`
@@ -111,7 +111,7 @@ func (s *Store) open(ctx context.Context, path, pragmas string) error {
 	if s.file, err = identify(s.path); err != nil {
 		return err
 	}
-	uri := url.URL{Scheme: "file", Path: s.path}
+	uri := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
 	if s.dsn, err = modernc.NewConnector(uri.String()); err != nil {
 		return err
 	}
@@ -121,19 +121,21 @@ func (s *Store) open(ctx context.Context, path, pragmas string) error {
 			return err
 		}
 		c, err = s.connect(createPragmas + pragmas)
-		return err
+		if err != nil {
+			return err
+		}
+		if err := s.check(c); err != nil {
+			return errors.Join(err, c.close())
+		}
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := s.refuseNewer(c); err != nil {
-		return errors.Join(err, c.close())
-	}
-	s.w = &writer{s: s, c: c, wake: make(chan struct{}, 1), gone: make(chan struct{})}
+	s.w = newWriter(s, c)
 	for range cap(s.readers) {
 		s.readers <- &reader{}
 	}
-	go s.w.run()
 	return nil
 }
 
@@ -168,6 +170,18 @@ func (s *Store) create() error {
 		return unavailable(err)
 	}
 	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+// check refuses a file that is not what it should be.
+func (s *Store) check(c *conn) error {
+	var mode string
+	if _, err := c.first(func(r *row) { mode = r.text() }, `PRAGMA journal_mode`); err != nil {
+		return err
+	}
+	if mode != "wal" {
+		return jobcontrol.Errorf(jobcontrol.Unavailable, "store unavailable: %s has the journal mode %q and cannot be given another", s.name, mode)
+	}
+	return s.refuseNewer(c)
 }
 
 // connect makes a connection.

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime/debug"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -25,6 +26,9 @@ func (s *Store) readOne(ctx context.Context, f func(*conn) error) error {
 }
 
 func (s *Store) readOnce(ctx context.Context, snapshot bool, f func(*conn) error) (err error) {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	var r *reader
 	select {
 	case <-ctx.Done():
@@ -46,7 +50,7 @@ func (s *Store) readOnce(ctx context.Context, snapshot bool, f func(*conn) error
 		}
 	}()
 	if r.c == nil {
-		if r.c, err = s.connect(readerPragmas); err != nil {
+		if r.c, err = s.connect(fmt.Sprintf(`PRAGMA busy_timeout = %d; `, s.opts.BusyTimeout.Milliseconds()) + readerPragmas); err != nil {
 			return err
 		}
 	}

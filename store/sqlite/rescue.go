@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -95,10 +96,11 @@ func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
 		runs = append(runs, r.int())
 		return nil
 	}, `SELECT id FROM runs WHERE state IN (1, 2, 7) AND state <> 7 AND worker = ? AND epoch = ?
-		UNION ALL SELECT id FROM builds WHERE open IS NOT NULL AND open <> 7 AND worker = ? AND epoch = ? ORDER BY 1`,
+		UNION ALL SELECT id FROM builds WHERE open IN (1, 2) AND worker = ? AND epoch = ?`,
 		w.ID, w.Epoch, w.ID, w.Epoch); err != nil {
 		return nil, err
 	}
+	slices.Sort(runs)
 	var found []jobcontrol.Interruption
 	for _, id := range runs {
 		interrupted, err := t.interrupt(id, w)
@@ -126,8 +128,11 @@ func (t *tx) interrupt(id int64, w *workerRow) (bool, error) {
 		_, err := t.exec(`UPDATE builds SET open = 7, worker = 0, epoch = 0, claim = 0 WHERE id = ?`, id)
 		return err == nil, err
 	}
-	_, err = t.exec(`UPDATE runs SET state = 7, message = ? WHERE id = ?`,
-		fmt.Sprintf("interrupted: %s ended before the run was done", processName(w.Process)), id)
+	message := fmt.Sprintf("interrupted: %s ended before the run was done", processName(w.Process))
+	if n := r.Counts[jobcontrol.Suspended]; n > 0 && r.Counts[jobcontrol.Queued]+r.Counts[jobcontrol.Scheduled] == 0 {
+		message = fmt.Sprintf("interrupted: %d of its builds are suspended and wait for a decision", n)
+	}
+	_, err = t.exec(`UPDATE runs SET state = 7, message = ? WHERE id = ?`, message, id)
 	return err == nil, err
 }
 
@@ -193,7 +198,7 @@ func (t *tx) loseForGood(g *guarded, p *packed) error {
 	if err := check(jobcontrol.ToFail, g.id, g.state, jobcontrol.Failed); err != nil {
 		return err
 	}
-	if _, err := t.exec(`UPDATE builds SET state = 9, lost = ?, attempts = ?, finished_at = ?, failure = ?, last = ?, open = NULL WHERE id = ?`,
+	if _, err := t.exec(`UPDATE builds SET state = 9, lost = ?, attempts = ?, finished_at = ?, failure = ?, last = ?, `+closeLone+` WHERE id = ?`,
 		g.lost, p.Attempt.Number, t.now, p.failure, p.attempt, g.id); err != nil {
 		return err
 	}

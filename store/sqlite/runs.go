@@ -62,6 +62,9 @@ func scanLone(r *row) (v runRow) {
 	switch {
 	case open == jobcontrol.RunInterrupted:
 		v.State, v.Message = open, loneInterrupted
+		if v.build == jobcontrol.Suspended {
+			v.Message = loneSuspended
+		}
 	case open == jobcontrol.RunCleaning:
 		v.State = open
 	case v.build.Final():
@@ -75,8 +78,11 @@ func scanLone(r *row) (v runRow) {
 	return v
 }
 
-// loneInterrupted is the message of an interrupted lone build, which has no row for one.
-const loneInterrupted = "interrupted: the program that ran it ended before it was done"
+// The messages of interrupted lone builds, which have no row for one.
+const (
+	loneInterrupted = "interrupted: the program that ran it ended before it was done"
+	loneSuspended   = "interrupted: it is suspended and waits for a decision"
+)
 
 // run returns a Run with its counts, or NotFound.
 func (c *conn) run(id int64) (*runRow, error) {

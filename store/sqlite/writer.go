@@ -28,19 +28,28 @@ const (
 	opDropped
 )
 
-// writer is the one goroutine that writes. All writes that wait while it
-// commits are its next transaction: a commit is as dear for one write as for a
-// thousand.
+// writer writes: one goroutine at a time. All writes that wait while it commits
+// are its next transaction: a commit is as dear for one write as for a thousand.
+//
+// Who brings a write while nobody is writing does it himself: that spares two
+// changes of goroutines where writes come one by one. What came meanwhile is left
+// to a goroutine of its own, which ends when nothing waits.
 type writer struct {
-	s    *Store
-	c    *conn // of the writer goroutine alone
-	wake chan struct{}
-	gone chan struct{} // closed when the goroutine has ended
+	s *Store
+	c *conn // of who is writing
 
 	mu     sync.Mutex
 	queue  []*op
+	busy   bool      // somebody is writing
+	idle   sync.Cond // nobody is
 	closed bool
 	fatal  error // nothing is written any more
+}
+
+func newWriter(s *Store, c *conn) *writer {
+	w := &writer{s: s, c: c}
+	w.idle.L = &w.mu
+	return w
 }
 
 // tx is the transaction that the writer is in.
@@ -50,7 +59,6 @@ type tx struct {
 	now     time.Time                 // the time of everything that it writes
 	changes int64                     // rows that were changed
 	alive   map[jobcontrol.Lease]bool // leases that were seen to be held
-	commit  []func()                  // called after the commit
 }
 
 // exec is conn.exec, counted.
@@ -60,7 +68,7 @@ func (t *tx) exec(text string, args ...any) (int64, error) {
 	return n, err
 }
 
-// each is conn.each for a statement that changes rows: it has a RETURNING clause.
+// returning is conn.first for a statement that changes a row: it has a RETURNING clause.
 func (t *tx) returning(f func(r *row), text string, args ...any) (found bool, err error) {
 	found, err = t.first(f, text, args...)
 	if found {
@@ -76,8 +84,14 @@ func (s *Store) write(ctx context.Context, name string, f func(*tx) error) error
 		return s.public(err)
 	}
 	o := &op{name: name, f: f, done: make(chan struct{})}
-	if err := s.w.add(o); err != nil {
+	first, err := s.w.add(o)
+	if err != nil {
 		return err
+	}
+	if first {
+		if s.w.next() {
+			go s.w.run()
+		}
 	}
 	select {
 	case <-o.done:
@@ -90,59 +104,58 @@ func (s *Store) write(ctx context.Context, name string, f func(*tx) error) error
 	return s.public(o.err)
 }
 
-func (w *writer) add(o *op) error {
+// add adds a write to those that wait. first: nobody is writing, so the caller
+// has to, with next and run.
+func (w *writer) add(o *op) (first bool, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.fatal != nil {
-		return w.fatal
+		return false, w.fatal
 	}
 	if w.closed {
-		return jobcontrol.Errorf(jobcontrol.Unavailable, "store unavailable: it is closed")
+		return false, jobcontrol.Errorf(jobcontrol.Unavailable, "store unavailable: it is closed")
 	}
 	w.queue = append(w.queue, o)
-	if len(w.queue) == 1 {
-		select {
-		case w.wake <- struct{}{}:
-		default:
-		}
-	}
-	return nil
+	first = !w.busy
+	w.busy = true
+	return first, nil
 }
 
-// run serves writes until stop was called and none waits.
+// run serves writes until none waits.
 func (w *writer) run() {
-	defer close(w.gone)
+	for w.next() {
+	}
+}
+
+// next serves all writes that wait and tells whether more came meanwhile; else
+// nobody is writing any more.
+func (w *writer) next() (more bool) {
 	// A file that is truncated by somebody else makes memory vanish that is
 	// mapped: that shall be a panic, which is recovered, and not the end.
-	debug.SetPanicOnFault(true)
-	for range w.wake {
-		for {
-			w.mu.Lock()
-			batch := w.queue
-			w.queue = nil
-			closed := w.closed
-			w.mu.Unlock()
-			if len(batch) == 0 {
-				if closed {
-					return
-				}
-				break
-			}
-			w.serve(batch)
-		}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	w.mu.Lock()
+	batch := w.queue
+	w.queue = nil
+	w.mu.Unlock()
+	w.serve(batch)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) > 0 {
+		return true
 	}
+	w.busy = false
+	w.idle.Broadcast()
+	return false
 }
 
-// stop makes run return, after what waits was served.
+// stop refuses further writes and returns when nobody is writing.
 func (w *writer) stop() {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.closed = true
-	w.mu.Unlock()
-	select {
-	case w.wake <- struct{}{}:
-	default:
+	for w.busy {
+		w.idle.Wait()
 	}
-	<-w.gone
 }
 
 // serve answers all ops of a batch.
@@ -219,9 +232,6 @@ func (w *writer) transaction(ops []*op) (again bool) {
 	if err := w.commit(); err != nil {
 		_ = w.c.script("ROLLBACK") // it may have been rolled back already
 		return fail(err)
-	}
-	for _, f := range t.commit {
-		f()
 	}
 	return false
 }

@@ -161,6 +161,12 @@ func testHeads(w *world) {
 	head := w.head("o")
 	w.equal("newest", []int64{second.id("o"), second.id("o"), second.id("o"), second.id("o"), 0},
 		[]int64{head.Latest, head.LatestFinished, head.Good, head.GoodChanged, int64(head.Unfinished)})
+	first, second = w.run("o"), w.run("o")
+	w.finish(second, "o", jobcontrol.Successful)
+	late.Changed = false
+	mustFinish(w, first.claim("o"), late)
+	head = w.head("o")
+	w.equal("newest", []int64{second.id("o"), second.id("o")}, []int64{head.LatestFinished, head.Good})
 	third, fourth := w.run("o"), w.run("o")
 	w.finish(fourth, "o", jobcontrol.Failed)
 	w.finish(third, "o", jobcontrol.Successful)

@@ -42,6 +42,13 @@ func testFinishStores(w *world) {
 	w.equal("changed", (*bool)(nil), b.Changed)
 	w.equal("tries", 1, b.TriesUsed)
 
+	// Nothing was changed.
+	m = w.run("a")
+	e = ended(jobcontrol.Successful, 1)
+	e.Changed = false
+	mustFinish(w, m.claim("a"), e)
+	w.equal("changed", ptr(false), w.build(m, "a").Changed)
+
 	// Without an attempt; no try is used by what does not use one.
 	m = w.run("a")
 	mustFinish(w, m.claim("a"), jobcontrol.Ended{State: jobcontrol.Skipped})
@@ -246,5 +253,4 @@ func testResultOf(w *world) {
 		mustFinish(w, m.claim("z"), e)
 		return w.build(m, "z").ResultOf
 	}())
-
 }

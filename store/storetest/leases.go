@@ -124,6 +124,17 @@ func testRescue(w *world) {
 
 	_, err = w.s.FinishRun(w.ctx, m.ID, w.l)
 	w.refused(err, jobcontrol.ErrLeaseLost)
+
+	// The number of the lost attempt is not used again.
+	_, builds, err := w.s.Adopt(w.ctx, m.ID, w.l)
+	w.ok(err)
+	adopted := made{m.Run, builds}
+	w.unchanged("the lost attempt", func() {
+		_, err := w.s.Retry(w.ctx, adopted.claim("a"), ended(jobcontrol.Failed, 1))
+		w.refused(err, jobcontrol.ErrConflict)
+		_, err = w.s.Finish(w.ctx, adopted.claim("a"), ended(jobcontrol.Successful, 1))
+		w.refused(err, jobcontrol.ErrConflict)
+	})
 }
 
 // testRescueLone: a lone build in the foreground is interrupted, too.

@@ -138,7 +138,7 @@ func (m *model) start(t *rapid.T) {
 	if b.State == jobcontrol.Running {
 		m.ok(t, err)
 	} else if m.answer(t, err, b.claim, jobcontrol.ToStart, b.State, jobcontrol.Running) {
-		b.State = jobcontrol.Running
+		b.State, m.again = jobcontrol.Running, nil
 	}
 }
 
@@ -150,7 +150,7 @@ func (m *model) markRan(t *rapid.T) {
 	} else if !m.answer(t, err, b.claim, jobcontrol.ToStart, b.State, jobcontrol.Running) {
 		return
 	}
-	b.State = jobcontrol.Running
+	b.State, m.again = jobcontrol.Running, nil
 	if b.Ran == 0 {
 		m.ran++
 		b.Ran = m.ran
@@ -295,6 +295,11 @@ func (m *model) lose(t *rapid.T) {
 	for i := range m.builds {
 		b := &m.builds[i]
 		m.stale = append(m.stale, b.claim)
+		if b.State == jobcontrol.Suspended { // resumed with the Run
+			if b.State = jobcontrol.Queued; b.Left > 0 {
+				b.State = jobcontrol.Waiting
+			}
+		}
 		if b.State != jobcontrol.Running {
 			continue
 		}

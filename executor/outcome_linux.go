@@ -115,23 +115,3 @@ func output(mode string, data []byte) (any, error) {
 	}
 	return nil, userFailure(fmt.Sprintf("result refused: no such result mode %q", mode))
 }
-
-// excerpt quotes the beginning of data for a message.
-func excerpt(data []byte) string {
-	const most = 120
-	if len(data) > most {
-		return fmt.Sprintf("%q…", cut(strings.ToValidUTF8(string(data[:most]), "\uFFFD"), most))
-	}
-	return fmt.Sprintf("%q", strings.ToValidUTF8(string(data), "\uFFFD"))
-}
-
-// cut shortens valid UTF-8 to at most n bytes at the border of a character.
-func cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
-}

@@ -1,0 +1,64 @@
+package executor
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// quiet records nothing.
+type quiet struct{}
+
+func (quiet) Log(jobcontrol.LogRecord)     {}
+func (quiet) Progress(jobcontrol.Progress) {}
+
+// TestLeaveRunning: a daemon outlives the command that says so, and no other.
+func TestLeaveRunning(t *testing.T) {
+	for _, leave := range []bool{true, false} {
+		x := New(Config{Subreaper: true})
+		file := filepath.Join(t.TempDir(), "pid")
+		job := &jobcontrol.Job{ID: "d", LeaveRunning: leave, Run: &jobcontrol.Task{
+			Shell: `setsid sh -c 'echo $$ > "$0.new"; mv "$0.new" "$0"; exec sleep 600' "$1" </dev/null >/dev/null 2>&1 3>&- & ` +
+				`while ! test -s "$1"; do sleep 0.01; done`,
+		}}
+		call := func(task *jobcontrol.Task, args ...any) *jobcontrol.Call {
+			return &jobcontrol.Call{Task: task, Execution: &jobcontrol.Execution{Job: job, Phase: jobcontrol.PhaseRun, Attempt: 1, Args: args, Record: quiet{}, Local: jobcontrol.NewLocal(nil)}}
+		}
+		if _, err := x.Execute(context.Background(), call(job.Run, file)); err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// Neither a later command nor the end of the executor ends it.
+		other := *job
+		other.LeaveRunning = false
+		c := call(&jobcontrol.Task{Shell: "true"})
+		c.Job = &other
+		if _, err := x.Execute(context.Background(), c); err != nil {
+			t.Fatal(err)
+		}
+		x.Close()
+		if alive := syscall.Kill(pid, 0) == nil; alive != leave {
+			t.Errorf("leave_running %v: alive %v", leave, alive)
+		}
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		for end := time.Now().Add(5 * time.Second); leave && time.Now().Before(end); time.Sleep(time.Millisecond) {
+			if p, _ := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); p != 0 {
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,47 @@
+//go:build !linux
+
+package executor
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+// Elsewhere than on Linux only functions are executed.
+
+const onlyLinux = "commands can be executed on Linux only"
+
+type commands struct{}
+
+func newCommands(Config, *slog.Logger) *commands { return &commands{} }
+
+func (m *commands) execute(context.Context, *jobcontrol.Call) (any, error) {
+	return nil, userFailure(onlyLinux)
+}
+
+func (m *commands) close() {}
+
+// Guardian does nothing here: there are no commands.
+type Guardian struct{}
+
+// NewGuardian returns a guardian, which does nothing.
+func NewGuardian([]string) *Guardian { return &Guardian{} }
+
+// Trust does nothing.
+func (g *Guardian) Trust(time.Time) {}
+
+// Close does nothing.
+func (g *Guardian) Close() {}
+
+// Child does nothing.
+func Child() {}
+
+// NewTeller fails: there are no commands to use it in.
+func NewTeller() (*Teller, error) { return nil, jobcontrol.Errorf(jobcontrol.Invalid, onlyLinux) }
+
+func (t *Teller) ask(context.Context, message) (reply, error) {
+	return reply{}, jobcontrol.Errorf(jobcontrol.Invalid, onlyLinux)
+}
