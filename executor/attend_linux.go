@@ -156,7 +156,12 @@ func (a *attendance) reap() {
 	a.mu.Lock()
 	asked, killAt := a.asked, a.killAt
 	a.mu.Unlock()
-	if a.cleared = !asked && (a.call.Job.LeaveRunning || a.commands.forest.bare(a.tree)); a.cleared {
+	if a.call.Job.LeaveRunning && !asked {
+		a.commands.forest.leave(a.tree)
+		a.cleared, a.drainEnd = true, time.Now().Add(drainWait)
+		return
+	}
+	if a.cleared = !asked && a.commands.forest.bare(a.tree); a.cleared {
 		a.drainEnd = time.Now().Add(drainWait)
 		return
 	}

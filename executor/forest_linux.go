@@ -158,6 +158,17 @@ func (f *forest) remove(t *tree) {
 // takes some microseconds, and says no when it would take longer to know.
 func (f *forest) bare(t *tree) bool { return !t.groupLives() && !f.census.suspicious(f, t) }
 
+// leave makes what is left of a tree nobody's, whatever it shows of its origin.
+func (f *forest) leave(t *tree) {
+	if f.bare(t) {
+		return
+	}
+	rest, _ := f.members(t)
+	for _, p := range rest {
+		f.other(p.pid, true)
+	}
+}
+
 // fell ends what is left of a tree whose main process was reaped, and reports it.
 func (f *forest) fell(t *tree, report func(jobcontrol.Level, string)) {
 	rest, clear := f.members(t)

@@ -21,11 +21,15 @@ func (quiet) Progress(jobcontrol.Progress) {}
 
 // TestLeaveRunning: a daemon outlives the command that says so, and no other.
 func TestLeaveRunning(t *testing.T) {
-	for _, leave := range []bool{true, false} {
+	for _, c := range []struct {
+		leave bool
+		env   string // of the daemon
+	}{{true, ""}, {true, "env -i"}, {false, ""}} {
+		leave := c.leave
 		x := New(Config{Subreaper: true})
 		file := filepath.Join(t.TempDir(), "pid")
 		job := &jobcontrol.Job{ID: "d", LeaveRunning: leave, Run: &jobcontrol.Task{
-			Shell: `setsid sh -c 'echo $$ > "$0.new"; mv "$0.new" "$0"; exec sleep 600' "$1" </dev/null >/dev/null 2>&1 3>&- & ` +
+			Shell: c.env + ` setsid sh -c 'echo $$ > "$0.new"; mv "$0.new" "$0"; exec sleep 600' "$1" </dev/null >/dev/null 2>&1 3>&- & ` +
 				`while ! test -s "$1"; do sleep 0.01; done`,
 		}}
 		call := func(task *jobcontrol.Task, args ...any) *jobcontrol.Call {
@@ -45,9 +49,9 @@ func TestLeaveRunning(t *testing.T) {
 		// Neither a later command nor the end of the executor ends it.
 		other := *job
 		other.LeaveRunning = false
-		c := call(&jobcontrol.Task{Shell: "true"})
-		c.Job = &other
-		if _, err := x.Execute(context.Background(), c); err != nil {
+		later := call(&jobcontrol.Task{Shell: "true"})
+		later.Job = &other
+		if _, err := x.Execute(context.Background(), later); err != nil {
 			t.Fatal(err)
 		}
 		x.Close()

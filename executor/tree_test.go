@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -130,6 +131,7 @@ func TestOldKernels(t *testing.T) {
 
 // TestLeavesNothing counts descriptors and children after many commands.
 func TestLeavesNothing(t *testing.T) {
+	check := noNewChildren(t)
 	e := newExecutor(t, executor.Config{Subreaper: true})
 	script := `echo x; echo '{"log": {"message": "m"}}' >&3; exit 1`
 	count := func() int {
@@ -152,19 +154,29 @@ func TestLeavesNothing(t *testing.T) {
 	if after := count(); after > before {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
-	noChildren(t)
+	check()
 }
 
-// noChildren fails the test if this process has children.
-func noChildren(t *testing.T) {
+// noNewChildren returns a function that fails the test if this process has
+// children that it did not have before.
+func noNewChildren(t *testing.T) func() {
 	t.Helper()
-	children, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
-	if err != nil {
-		t.Skip(err)
+	children := func() []string {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+		if err != nil {
+			t.Skip(err)
+		}
+		return strings.Fields(string(data))
 	}
-	for _, pid := range strings.Fields(string(children)) {
-		stat, _ := os.ReadFile("/proc/" + pid + "/stat")
-		t.Errorf("a child is left: %s", stat)
+	before := children()
+	return func() {
+		t.Helper()
+		for _, pid := range children() {
+			if !slices.Contains(before, pid) {
+				stat, _ := os.ReadFile("/proc/" + pid + "/stat")
+				t.Errorf("a child is left: %s", stat)
+			}
+		}
 	}
 }
 
@@ -188,6 +200,7 @@ func TestMany(t *testing.T) {
 
 // TestManyLeft has a command leave many processes behind, some of which still fork.
 func TestManyLeft(t *testing.T) {
+	check := noNewChildren(t)
 	e := newExecutor(t, executor.Config{Subreaper: true})
 	rec := newRecorder()
 	c := newCall(rec, &jobcontrol.Task{Shell: `
@@ -200,7 +213,7 @@ sleep 0.3`})
 	if got := rec.lines("jobcontrol"); len(got) != 1 || !strings.Contains(got[0], "more") {
 		t.Errorf("reported %q", got)
 	}
-	noChildren(t)
+	check()
 }
 
 // TestLeftSettles lets what ends by itself soon do so: a tee still has to write.

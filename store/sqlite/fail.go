@@ -93,7 +93,7 @@ func (s *Store) public(err error) error {
 	}
 	var p *panicked
 	if errors.As(err, &p) {
-		return unavailable("restore it from a backup", "the database file %s is damaged", s.name)
+		return unavailable("start again; if it happens again, restore the file from a backup", "using the database file %s failed", s.name)
 	}
 	switch codeOf(err) {
 	case codeBusy, codeLocked:
