@@ -92,7 +92,7 @@ type LogRecord struct {
 func (r LogRecord) MarshalJSON() ([]byte, error) {
 	out := struct {
 		Seq       int64          `json:"seq"`
-		Time      time.Time      `json:"time"`
+		Time      string         `json:"time"`
 		Level     string         `json:"level"`
 		Logger    string         `json:"logger"`
 		Message   string         `json:"message"`
@@ -105,7 +105,7 @@ func (r LogRecord) MarshalJSON() ([]byte, error) {
 		Attrs     map[string]any `json:"attrs,omitempty"`
 		Continued bool           `json:"continued,omitempty"`
 		Dropped   int64          `json:"dropped_bytes,omitempty"`
-	}{r.Seq, r.Time, r.Level.String(), r.Logger, r.Message, nil, r.Attempt, r.Phase, r.File, r.Line, r.Function, r.Attrs, r.Continued, r.Dropped}
+	}{r.Seq, r.Time.UTC().Format("2006-01-02T15:04:05.000000Z"), r.Level.String(), r.Logger, r.Message, nil, r.Attempt, r.Phase, r.File, r.Line, r.Function, r.Attrs, r.Continued, r.Dropped}
 	if !utf8.ValidString(r.Message) {
 		out.Raw = []byte(r.Message)
 	}

@@ -14,7 +14,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -45,6 +47,9 @@ func main() {
 	only := flag.String("only", "", "names of the measures, separated by commas (default: all)")
 	rounds := flag.Int("rounds", 5, "how often each is measured; the best counts")
 	flag.Parse()
+	if flag.NArg() > 1 && flag.Arg(0) == peakArg {
+		os.Exit(peak(flag.Args()[1:]))
+	}
 	if err := run(*only, *rounds); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -123,6 +128,36 @@ func (b *bench) machine() error {
 	}
 	b.execs = n / time.Since(begin).Seconds()
 	return nil
+}
+
+// peakArg makes this program a small one that executes another and prints the
+// most memory that it had, in bytes: the kernel counts what the parent had when
+// it started a process as that process's own.
+const peakArg = "peak"
+
+func peak(args []string) int {
+	c := exec.Command(args[0], args[1:]...)
+	if err := c.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Println(c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024)
+	return 0
+}
+
+// memory returns the most memory that a command has, in bytes.
+func memory(ctx context.Context, dir string, args ...string) (int64, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	c := exec.CommandContext(ctx, self, append([]string{peakArg}, args...)...)
+	c.Dir = dir
+	out, err := c.Output()
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(strings.TrimSpace(string(out)), 10, 64)
 }
 
 // fresh returns an empty directory.

@@ -97,6 +97,9 @@
 // have made it, or at the latest by [Executor.Close]. Not followed is what a
 // command has other services start: at, systemd-run, docker.
 //
+// Of a job with leave_running, what is left when the command has ended by itself
+// goes on running, whatever happens to this process later; at a cancel it is ended.
+//
 // # The guardian
 //
 // A [Guardian] is this program once more, as a process in a session of its own. It

@@ -42,6 +42,7 @@ type forest struct {
 	mu      sync.Mutex
 	trees   map[int]*tree // standing, by the number of the main process
 	others  map[int]bool  // children of ours that belong to no command
+	left    map[int]proc  // what commands may leave running
 	janitor *time.Timer
 	closed  bool
 
@@ -61,7 +62,7 @@ type tree struct {
 func newForest(token string, subreaper bool, log *slog.Logger) (*forest, error) {
 	f := &forest{
 		log: log, token: token, subreaper: subreaper, self: os.Getpid(), group: unix.Getpgrp(),
-		trees: map[int]*tree{}, others: map[int]bool{},
+		trees: map[int]*tree{}, others: map[int]bool{}, left: map[int]proc{},
 	}
 	f.session, _ = unix.Getsid(0) // fails for no process of ours
 	f.census = newCensus(f.self)
@@ -102,12 +103,12 @@ func (f *forest) other(pid int, lives bool) {
 	}
 }
 
-// known tells whether a process is the main process of a standing tree, or
-// belongs to no command.
+// known tells whether a process is the main process of a standing tree, belongs
+// to no command, or may go on running.
 func (f *forest) known(pid int) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.trees[pid] != nil || f.others[pid]
+	return f.trees[pid] != nil || f.others[pid] || f.left[pid].pid == pid
 }
 
 // stranger tells whether a child is none of those that known knows.
@@ -157,17 +158,6 @@ func (f *forest) remove(t *tree) {
 // bare tells whether nothing is left of a tree whose main process was reaped. It
 // takes some microseconds, and says no when it would take longer to know.
 func (f *forest) bare(t *tree) bool { return !t.groupLives() && !f.census.suspicious(f, t) }
-
-// leave makes what is left of a tree nobody's, whatever it shows of its origin.
-func (f *forest) leave(t *tree) {
-	if f.bare(t) {
-		return
-	}
-	rest, _ := f.members(t)
-	for _, p := range rest {
-		f.other(p.pid, true)
-	}
-}
 
 // fell ends what is left of a tree whose main process was reaped, and reports it.
 func (f *forest) fell(t *tree, report func(jobcontrol.Level, string)) {
@@ -261,7 +251,7 @@ func reapOrphan(pid int) bool {
 // belongs tells whether a process belongs to a tree by itself, and whether that is sure.
 func (f *forest) belongs(t *tree, p proc) (yes, sure bool) {
 	switch {
-	case p.born < t.born || f.known(p.pid) || p.pid == f.self:
+	case p.born < t.born || p.pid == f.self || f.known(p.pid) || f.mayStay(p):
 		return false, true
 	case p.group == t.pid:
 		return true, true
@@ -302,42 +292,6 @@ func (f *forest) onlyMaker(t *tree, p proc) bool {
 		}
 	}
 	return true
-}
-
-// sweep reaps inherited processes that have ended while trees still stand.
-func (f *forest) sweep() {
-	f.sweeping.Lock()
-	defer f.sweeping.Unlock()
-	zombies := map[procKey]time.Time{}
-	for _, p := range f.census.processes() {
-		if p.parent != f.self || p.state != 'Z' || p.group == f.group || f.known(p.pid) {
-			continue
-		}
-		since, seen := f.zombies[p.key()]
-		if !seen {
-			since = time.Now()
-		}
-		if f.inherited(p) || time.Since(since) >= zombieAge {
-			reapOrphan(p.pid)
-		} else {
-			zombies[p.key()] = since
-		}
-	}
-	f.zombies = zombies
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.janitor = nil
-	if len(f.trees) > 0 && !f.closed {
-		f.janitor = time.AfterFunc(janitorTick, f.sweep)
-	}
-}
-
-// inherited tells whether a child was surely not started by another part of this program,
-// which would wait for it.
-func (f *forest) inherited(p proc) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.trees[p.pid] == nil && !f.others[p.pid] && (p.session != f.session || f.trees[p.group] != nil)
 }
 
 // close ends what no tree could be made responsible for.

@@ -66,3 +66,38 @@ func TestLeaveRunning(t *testing.T) {
 		}
 	}
 }
+
+// TestLeftIsForgotten: a daemon that was left running and has ended is reaped and forgotten, also one that has
+// the session of this process.
+func TestLeftIsForgotten(t *testing.T) {
+	x := New(Config{Subreaper: true})
+	defer x.Close()
+	job := &jobcontrol.Job{ID: "d", LeaveRunning: true, Run: &jobcontrol.Task{
+		Shell: `for s in "" setsid; do (exec $s sleep 600 </dev/null >/dev/null 2>&1 3>&- &); done`,
+	}}
+	_, err := x.Execute(context.Background(), &jobcontrol.Call{Task: job.Run, Execution: &jobcontrol.Execution{
+		Job: job, Phase: jobcontrol.PhaseRun, Record: quiet{},
+	}})
+	f := x.commands.forest
+	if err != nil || len(f.left) != 2 {
+		t.Fatalf("%d left, %v", len(f.left), err)
+	}
+	f.sweep()
+	if len(f.left) != 2 {
+		t.Errorf("%d left while they run", len(f.left))
+	}
+	for pid := range f.left {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Error(err)
+		}
+	}
+	for end := time.Now().Add(10 * time.Second); len(f.left) > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		f.sweep()
+	}
+	if len(f.left) > 0 {
+		t.Errorf("still known: %v", f.left)
+	}
+	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err == nil && pid > 0 {
+		t.Errorf("process %d was not reaped", pid)
+	}
+}

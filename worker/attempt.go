@@ -25,7 +25,7 @@ func (f *foreground) attempt(m *member, number int) {
 		in := engine.Input{Build: m.build, Job: m.job, Number: number}
 		if f.watch != nil {
 			in.Observe = func(p jobcontrol.Phase, passed bool, fail *jobcontrol.Failure) {
-				f.events <- phaseEnded{m, p, passed, fail}
+				f.tell(jobcontrol.Event{Kind: jobcontrol.EventPhase, Build: m.build, Job: m.job, Attempt: number, Phase: p, Passed: passed, Failure: fail})
 			}
 		}
 		done.ended, done.err = f.eng.Attempt(f.attempts, in)

@@ -31,6 +31,9 @@ type foreground struct {
 	eng    *engine.Engine
 	watch  jobcontrol.Watch
 	clock  clock
+
+	telling sync.Mutex // while the watcher is told something
+
 	builds map[int64]*member
 	jobs   map[string]*jobcontrol.Job // definitions by hash
 	kept   results
@@ -77,12 +80,6 @@ type (
 		again    *jobcontrol.Build // it will be tried again
 		released *jobcontrol.Released
 		err      error
-	}
-	phaseEnded struct {
-		m      *member
-		phase  jobcontrol.Phase
-		passed bool
-		f      *jobcontrol.Failure
 	}
 	markStored struct{ err error }
 )
@@ -340,8 +337,6 @@ func (f *foreground) storeMark(m *member, c jobcontrol.Claim, at time.Time, atte
 // handle takes in one event.
 func (f *foreground) handle(e any) {
 	switch e := e.(type) {
-	case phaseEnded:
-		f.tell(jobcontrol.Event{Kind: jobcontrol.EventPhase, Build: e.m.build, Job: e.m.job, Attempt: e.m.build.Attempts + 1, Phase: e.phase, Passed: e.passed, Failure: e.f})
 	case executed:
 		e.m.free = true
 		f.active--
@@ -423,11 +418,14 @@ func (f *foreground) takeIn(e stored) {
 	}
 }
 
-// tell tells the watcher, with a copy of the build.
+// tell tells the watcher, with a copy of the build. Attempts tell of their phases
+// themselves: then the loop need not be woken.
 func (f *foreground) tell(e jobcontrol.Event) {
 	if f.watch == nil {
 		return
 	}
+	f.telling.Lock()
+	defer f.telling.Unlock()
 	e.Run, e.Time = f.run, f.clock.now()
 	if e.Build != nil {
 		b := *e.Build

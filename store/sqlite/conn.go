@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql/driver"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -39,6 +38,12 @@ func (c *conn) close() error {
 // script executes statements without arguments, which may be many.
 func (c *conn) script(text string) error {
 	_, err := c.dc.(driver.ExecerContext).ExecContext(context.Background(), text, nil)
+	return err
+}
+
+// control begins or ends a transaction.
+func (c *conn) control(text string) error {
+	_, err := c.exec(text)
 	return err
 }
 
@@ -79,7 +84,11 @@ func (c *conn) each(f func(r *row) error, text string, args ...any) (err error) 
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() {
+		if closeErr := rows.Close(); err == nil {
+			err = closeErr
+		}
+	}()
 	r := &s.row
 	if r.values == nil {
 		r.values = make([]driver.Value, len(rows.Columns()))

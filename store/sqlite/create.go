@@ -304,7 +304,7 @@ func (t *tx) insertBuild(b *newBuild, origin int64) error {
 	c := v.Claim
 	if _, err := t.exec(`INSERT INTO builds (id, run, head, definition, origin, open, state, deps_left, changed,
 		tries, retry_delay, created_at, ready_at, finished_at, worker, epoch, claim, result_of, again_of,
-		dependants, pins, why, args, kwargs) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		dependants, pins, why, args, kwargs, room) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, zeroblob(72))`,
 		v.ID, v.Run, head, definition, loneOrigin, open, v.State, v.DepsLeft, changed,
 		v.Tries, int64(v.RetryDelay), v.CreatedAt, v.ReadyAt, v.FinishedAt, c.Worker, c.Epoch, c.Number, v.ResultOf, v.AgainOf,
 		encodeIDs(v.ID, v.Dependants), encodePins(v.Pins), optional(v.Why), v.Args, v.Kwargs); err != nil {

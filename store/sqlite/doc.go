@@ -3,14 +3,15 @@
 //
 // # Model
 //
-// One goroutine per handle writes (writer.go). All writes that wait while it
-// commits become its next transaction, so that a commit, which waits for the
-// disk, is paid once for many. A refused write is decided before it changed
-// anything and does not disturb its neighbours; should one fail otherwise, the
-// transaction is rolled back and each write is executed alone. Reads have
-// connections of their own that cannot write, and see what was committed
-// (reader.go). Both work on the driver's connections (conn.go), below
-// database/sql, with statements that are prepared once.
+// One goroutine of a handle writes at a time (writer.go): whoever brings a write
+// while nobody is writing. All writes that come while it commits become the next
+// transaction, so that a commit, which waits for the disk, is paid once for
+// many. A refused write is decided before it changed anything and does not
+// disturb its neighbours; should one fail otherwise, the transaction is rolled
+// back and each write is executed alone. Reads have connections of their own
+// that cannot write, and see what was committed (reader.go). Both work on the
+// driver's connections (conn.go), below database/sql, with statements that are
+// prepared once.
 //
 // Any number of programs of one machine may use a file at once: every writing
 // transaction begins with the write lock, and asks for it for up to 30 seconds.

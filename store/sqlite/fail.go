@@ -71,6 +71,16 @@ type panicked struct{ value any }
 
 func (p *panicked) Error() string { return fmt.Sprintf("panic: %v", p.value) }
 
+// safely makes a panic of f an error.
+func safely(f func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicked{v}
+		}
+	}()
+	return f()
+}
+
 // public makes the error that callers see.
 func (s *Store) public(err error) error {
 	if err == nil {

@@ -27,7 +27,7 @@ const closeLone = `open = CASE WHEN ran > 0 AND cleaned = 0 AND open IS NOT NULL
 func finishFrom(t jobcontrol.Transition) string {
 	return `UPDATE builds SET state = ?, changed = ?, result = ?, result_of = ?, attempts = max(attempts, ?),
 		tries_used = tries_used + ?, started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END, finished_at = ?,
-		failure = ?, frames = ?, last = ?, ` + closeLone + `
+		failure = ?, frames = ?, last = ?, room = NULL, ` + closeLone + `
 		WHERE id = ? AND claim = ? AND worker = ? AND epoch = ? AND (attempts < ? OR ? = 0) AND state ` +
 		stateIn(jobcontrol.Transitions[t].From) + `
 		RETURNING head, definition, phase, dependants, pins`

@@ -37,7 +37,7 @@ func (t *tx) headOfNew(b *jobcontrol.Build) (head, result int64, err error) {
 		return head, result, err
 	}
 	_, err = t.returning(func(r *row) { head = r.int() },
-		`INSERT INTO heads (project, job, latest, latest_state, unfinished) VALUES (?, ?, ?, 0, 1) RETURNING id`,
+		`INSERT INTO heads (project, job, latest, latest_state, unfinished, room) VALUES (?, ?, ?, 0, 1, zeroblob(40)) RETURNING id`,
 		b.Project, b.Job, b.ID)
 	return head, 0, err
 }
@@ -47,7 +47,7 @@ func (t *tx) headEnded(e *ended) error {
 	const (
 		always   = `UPDATE heads SET unfinished = unfinished - 1, latest_state = CASE latest WHEN ? THEN ? ELSE latest_state END`
 		finished = `, finished_state = CASE WHEN finished < ? THEN ? ELSE finished_state END, finished = max(finished, ?)`
-		good     = `, good = ?, good_at = ?, good_definition = ?, good_result = ?, good_pins = ?`
+		good     = `, room = NULL, good = ?, good_at = ?, good_definition = ?, good_result = ?, good_pins = ?`
 		changed  = `, changed = ?, changed_at = ?`
 	)
 	var err error

@@ -124,10 +124,10 @@ func (s *Store) open(ctx context.Context, path, pragmas string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.check(c); err != nil {
-			return errors.Join(err, c.close())
+		if err = s.check(c); err != nil {
+			_ = c.close() // the first error is the one that matters
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -185,19 +185,21 @@ func (s *Store) check(c *conn) error {
 }
 
 // connect makes a connection.
-func (s *Store) connect(pragmas string) (c *conn, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicked{v}
+func (s *Store) connect(pragmas string) (*conn, error) {
+	var c *conn
+	err := safely(func() error {
+		dc, err := s.dsn.Connect(context.Background())
+		if err != nil {
+			return err
 		}
-	}()
-	dc, err := s.dsn.Connect(context.Background())
+		c = newConn(dc)
+		return c.script(pragmas)
+	})
 	if err != nil {
+		if c != nil {
+			_ = safely(c.close) // the first error is the one that matters
+		}
 		return nil, err
-	}
-	c = newConn(dc)
-	if err := c.script(pragmas); err != nil {
-		return nil, errors.Join(err, c.close())
 	}
 	return c, nil
 }
@@ -214,7 +216,7 @@ func (s *Store) Close() error {
 		r.discard()
 	}
 
-	err := s.w.c.close()
+	err := safely(s.w.c.close)
 	for range cap(s.readers) {
 		s.readers <- &reader{} // whoever still waits is told that it is closed
 	}

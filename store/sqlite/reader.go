@@ -25,7 +25,7 @@ func (s *Store) readOne(ctx context.Context, f func(*conn) error) error {
 	return s.public(s.readOnce(ctx, false, f))
 }
 
-func (s *Store) readOnce(ctx context.Context, snapshot bool, f func(*conn) error) (err error) {
+func (s *Store) readOnce(ctx context.Context, snapshot bool, f func(*conn) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -43,31 +43,36 @@ func (s *Store) readOnce(ctx context.Context, snapshot bool, f func(*conn) error
 		return err
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicked{v}
-			r.discard()
-		}
-	}()
+	var err error
 	if r.c == nil {
-		if r.c, err = s.connect(fmt.Sprintf(`PRAGMA busy_timeout = %d; `, s.opts.BusyTimeout.Milliseconds()) + readerPragmas); err != nil {
+		pragmas := fmt.Sprintf(`PRAGMA busy_timeout = %d; `, s.opts.BusyTimeout.Milliseconds()) + readerPragmas
+		if r.c, err = s.connect(pragmas); err != nil {
 			return err
 		}
 	}
-	if !snapshot {
-		return f(r.c)
-	}
-	if err := r.c.script("BEGIN"); err != nil {
+	broken := false
+	err = safely(func() error {
+		if !snapshot {
+			return f(r.c)
+		}
+		if err := r.c.script("BEGIN"); err != nil {
+			return err
+		}
+		err := f(r.c)
+		broken = r.c.script("ROLLBACK") != nil
 		return err
+	})
+	var p *panicked
+	if broken || errors.As(err, &p) {
+		r.discard()
 	}
-	err = f(r.c)
-	return errors.Join(err, r.c.script("ROLLBACK"))
+	return err
 }
 
 // discard closes a connection that may be broken.
 func (r *reader) discard() {
 	if r.c != nil {
-		_ = r.c.close() // nothing was written through it
+		_ = safely(r.c.close) // nothing was written through it
 	}
 	r.c = nil
 }

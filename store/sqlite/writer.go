@@ -214,40 +214,38 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		if o.err == nil || refused(o.err) && t.changes == changes {
 			continue
 		}
-		if err := w.c.script("ROLLBACK"); err != nil && !deadly(o.err) && codeOf(err) != codeError {
-			return fail(err)
-		}
-		if deadly(o.err) {
+		// SQLite itself may have rolled back, then there is nothing to roll back.
+		err := w.script("ROLLBACK")
+		switch {
+		case deadly(o.err):
 			return fail(o.err)
+		case err != nil && codeOf(err) != codeError:
+			return fail(err)
 		}
 		return len(ops) > 1
 	}
 	if t.changes == 0 {
 		// Nothing was written: there is nothing to make durable.
-		if err := w.c.script("ROLLBACK"); err != nil {
+		if err := w.script("ROLLBACK"); err != nil {
 			return fail(err)
 		}
 		return false
 	}
 	if err := w.commit(); err != nil {
-		_ = w.c.script("ROLLBACK") // it may have been rolled back already
+		_ = w.script("ROLLBACK") // as above
 		return fail(err)
 	}
 	return false
 }
 
-func (t *tx) execute(o *op) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicked{v}
-		}
-	}()
+// execute executes one op of a transaction.
+func (t *tx) execute(o *op) error {
 	if fault.Enabled {
 		if err := fault.Point("sqlite." + o.name + ".before"); err != nil {
 			return unavailable(err)
 		}
 	}
-	if err := o.f(t); err != nil {
+	if err := safely(func() error { return o.f(t) }); err != nil {
 		return err
 	}
 	if fault.Enabled {
@@ -265,19 +263,19 @@ func unavailable(err error) error {
 // begin takes the write lock. Writers of other processes hold it for
 // milliseconds, so it asks often; SQLite itself would sleep up to 100 ms.
 func (w *writer) begin() error {
-	return w.s.patiently(func() error { return w.c.script("BEGIN IMMEDIATE") })
+	return w.s.patiently(func() error { return w.script("BEGIN IMMEDIATE") })
 }
 
-func (w *writer) commit() (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicked{v}
-		}
-	}()
+func (w *writer) script(text string) error {
+	return safely(func() error { return w.c.script(text) })
+}
+
+// commit makes a transaction durable, in the file that the path leads to.
+func (w *writer) commit() error {
 	if err := fault.Point("sqlite.commit.before"); err != nil {
 		return unavailable(err)
 	}
-	if err := w.c.script("COMMIT"); err != nil {
+	if err := w.script("COMMIT"); err != nil {
 		return err
 	}
 	if err := fault.Point("sqlite.commit.after"); err != nil {

@@ -142,13 +142,16 @@ func testRescueLone(w *world) {
 	l := w.register(2)
 	n := w.graph("a")
 	n.Lease = &l
-	running, idle, done := w.create(n), w.create(n), w.create(n)
+	running, idle, done, unclean := w.create(n), w.create(n), w.create(n), w.create(n)
+	w.ok(w.s.MarkRan(w.ctx, unclean.claim("a"), w.now()))
+	mustFinish(w, unclean.claim("a"), ended(jobcontrol.Failed, 1))
+	w.equal("a clean-up step is due", jobcontrol.RunCleaning, w.runOf(unclean).State)
 	w.ok(w.s.MarkRan(w.ctx, running.claim("a"), w.now()))
 	mustFinish(w, done.claim("a"), ended(jobcontrol.Successful, 1))
 	found := w.kill(2)
-	w.equal("interruptions", 2, len(found))
-	w.equal("builds", []any{running.ID, []int64{running.ID}, idle.ID, 0},
-		[]any{found[0].Run, found[0].Builds, found[1].Run, len(found[1].Builds)})
+	w.equal("interruptions", 3, len(found))
+	w.equal("builds", []any{running.ID, []int64{running.ID}, idle.ID, 0, unclean.ID, 0},
+		[]any{found[0].Run, found[0].Builds, found[1].Run, len(found[1].Builds), found[2].Run, len(found[2].Builds)})
 	for _, m := range []made{running, idle} {
 		r := w.runOf(m)
 		w.equal("state", jobcontrol.RunInterrupted, r.State)
@@ -160,7 +163,7 @@ func testRescueLone(w *world) {
 	w.equal("state", jobcontrol.RunSuccessful, w.runOf(done).State)
 	runs, err := w.s.ListRuns(w.ctx, jobcontrol.RunFilter{States: []jobcontrol.RunState{jobcontrol.RunInterrupted}})
 	w.ok(err)
-	w.equal("interrupted", 2, len(runs))
+	w.equal("interrupted", 3, len(runs))
 
 	r, builds, err := w.s.Adopt(w.ctx, running.ID, w.l)
 	w.ok(err)
@@ -182,6 +185,13 @@ func testRescueLone(w *world) {
 	r, err = w.s.FinishRun(w.ctx, running.ID, w.l)
 	w.ok(err)
 	w.equal("state", jobcontrol.RunSuccessful, r.State)
+
+	r, _, err = w.s.Adopt(w.ctx, unclean.ID, w.l)
+	w.ok(err)
+	w.equal("state", jobcontrol.RunCleaning, r.State)
+	r, err = w.s.FinishRun(w.ctx, unclean.ID, w.l)
+	w.ok(err)
+	w.equal("state", jobcontrol.RunFailed, r.State)
 
 	r, err = w.s.RequestCancel(w.ctx, idle.ID)
 	w.ok(err)
@@ -336,6 +346,24 @@ func testAdopt(w *world) {
 	})
 	_, _, err = w.s.Adopt(w.ctx, 1<<30, w.l)
 	w.refused(err, jobcontrol.ErrNotFound)
+
+	// What is suspended is resumed with its Run.
+	l = w.register(3)
+	n = w.graph("a", "b<a", "c")
+	n.Lease = &l
+	m = w.create(n)
+	mustFinish(w, m.claim("a"), ended(jobcontrol.Suspended, 1))
+	mustFinish(w, m.claim("c"), ended(jobcontrol.Successful, 1))
+	w.ok(w.s.Unregister(w.ctx, l))
+	r = ptr(w.runOf(m))
+	if r.State != jobcontrol.RunInterrupted || !strings.Contains(r.Message, "suspended") {
+		w.Fatalf("the run is %s: %q", r.State, r.Message)
+	}
+	w.states(m, "a=suspended b=waiting c=successful")
+	_, builds, err = w.s.Adopt(w.ctx, m.ID, w.l)
+	w.ok(err)
+	w.states(m, "a=queued b=waiting c=successful")
+	w.equal("released", "b", released(mustFinish(w, made{m.Run, builds}.claim("a"), ended(jobcontrol.Successful, 2))))
 
 	n = w.graph("a", "b")
 	n.Lease = nil

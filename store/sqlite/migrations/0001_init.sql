@@ -46,6 +46,7 @@ CREATE TABLE heads (
   changed         INTEGER NOT NULL DEFAULT 0,
   changed_at      INTEGER NOT NULL DEFAULT 0,
   good_pins       TEXT,
+  room            BLOB,                        -- see builds
   UNIQUE (job, project)
 );
 
@@ -106,6 +107,8 @@ CREATE TABLE builds (
   cause       INTEGER NOT NULL DEFAULT 0,  -- the build whose end released or blocked it
   result_of   INTEGER NOT NULL DEFAULT 0,
   again_of    INTEGER NOT NULL DEFAULT 0,
+  room        BLOB,                        -- zeros, until the row gets what its end adds: a row that
+                                           -- grows splits its page, and more pages have to be written
   dependants  BLOB,                        -- ids, see encodeIDs
   last        BLOB,                        -- the attempt that ended it, see encodeAttempt
   pins        TEXT,
