@@ -30,7 +30,7 @@ jobs:
     result: json
   - id: room
     check: test -e room
-    run: echo "run room" >> effects; touch room; jobcontrol tell log "the room is there"
+    run: touch room; echo "run room" >> effects; jobcontrol tell log "the room is there"
     cleanup: echo "clean room" >> effects
   - id: sum
     dependencies: [numbers, room]

@@ -123,7 +123,11 @@ func TestGroupLease(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, l := openTest(t, Options{})
-			a, b := one(t, s, l), one(t, s, l)
+			_, builds, err := s.CreateRun(ctx, chains(t, "job", 2, 1, &l)) // of one Run: its builds keep their claims
+			if err != nil {
+				t.Fatal(err)
+			}
+			a, b := builds[0], builds[1]
 			finish := func(b jobcontrol.Build) func() error {
 				return func() error {
 					_, err := s.Finish(ctx, b.Claim, succeeded(1, time.Now()))
