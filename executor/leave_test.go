@@ -2,8 +2,10 @@ package executor
 
 import (
 	"context"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -86,7 +88,8 @@ func TestLeftIsForgotten(t *testing.T) {
 	if len(f.left) != 2 {
 		t.Errorf("%d left while they run", len(f.left))
 	}
-	for pid := range f.left {
+	pids := slices.Collect(maps.Keys(f.left))
+	for _, pid := range pids {
 		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 			t.Error(err)
 		}
@@ -97,7 +100,9 @@ func TestLeftIsForgotten(t *testing.T) {
 	if len(f.left) > 0 {
 		t.Errorf("still known: %v", f.left)
 	}
-	if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err == nil && pid > 0 {
-		t.Errorf("process %d was not reaped", pid)
+	for _, pid := range pids {
+		if _, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err != syscall.ECHILD {
+			t.Errorf("process %d was not reaped: %v", pid, err)
+		}
 	}
 }
