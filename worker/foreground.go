@@ -395,7 +395,8 @@ func (f *foreground) takeIn(e stored) {
 		b.Changed = &changed
 	}
 	f.kept.keep(b)
-	f.tell(jobcontrol.Event{Kind: jobcontrol.EventFinished, Build: b, Job: e.m.job, Attempt: b.Attempts, Failure: b.Failure})
+	// What is due now starts before anybody is told: it is durable already.
+	finished := *b
 	b.Result = nil // dependants find it in kept, or in the store
 	for _, r := range e.released.Ready {
 		m, ok := f.builds[r.ID]
@@ -409,6 +410,8 @@ func (f *foreground) takeIn(e stored) {
 			heap.Push(&f.due, m)
 		}
 	}
+	f.start()
+	f.tell(jobcontrol.Event{Kind: jobcontrol.EventFinished, Build: &finished, Job: e.m.job, Attempt: b.Attempts, Failure: b.Failure})
 	for _, id := range e.released.Blocked {
 		if m, ok := f.builds[id]; ok && !m.build.State.Final() {
 			m.build.State = jobcontrol.Blocked

@@ -30,6 +30,7 @@ func finishFrom(t jobcontrol.Transition) string {
 		failure = ?, frames = ?, last = ?, room = NULL, ` + closeLone + `
 		WHERE id = ? AND claim = ? AND worker = ? AND epoch = ? AND (attempts < ? OR ? = 0) AND state ` +
 		stateIn(jobcontrol.Transitions[t].From) + `
+		AND EXISTS (SELECT 1 FROM workers w WHERE w.id = builds.worker AND w.epoch = builds.epoch AND w.gone = 0)
 		RETURNING head, definition, phase, dependants, pins`
 }
 
@@ -59,9 +60,6 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 
 func (t *tx) finish(p *packed, transition jobcontrol.Transition, update string, released *jobcontrol.Released) error {
 	c := p.claim
-	if err := t.held(jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}); err != nil {
-		return err
-	}
 	var changed any
 	var standing int64
 	if p.State == jobcontrol.Successful {
