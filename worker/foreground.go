@@ -261,7 +261,7 @@ func (f *foreground) start() {
 	for !f.stopping && !f.alone && f.active < f.c.cfg.Parallel && f.unstored < maxUnstored && len(f.due) > 0 {
 		if f.due[0].build.Lost > 0 {
 			// It may kill this program, too: then no other build is charged.
-			if f.active > 0 {
+			if f.active > 0 || f.unstored > 0 {
 				break
 			}
 			f.alone = true

@@ -41,12 +41,6 @@ func (c *conn) script(text string) error {
 	return err
 }
 
-// control begins or ends a transaction.
-func (c *conn) control(text string) error {
-	_, err := c.exec(text)
-	return err
-}
-
 func (c *conn) prepare(text string) (*stmt, error) {
 	if s := c.stmts[text]; s != nil {
 		return s, nil

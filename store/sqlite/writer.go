@@ -215,7 +215,7 @@ func (w *writer) transaction(ops []*op) (again bool) {
 			continue
 		}
 		// SQLite itself may have rolled back, then there is nothing to roll back.
-		err := w.script("ROLLBACK")
+		err := w.control("ROLLBACK")
 		switch {
 		case deadly(o.err):
 			return fail(o.err)
@@ -226,13 +226,13 @@ func (w *writer) transaction(ops []*op) (again bool) {
 	}
 	if t.changes == 0 {
 		// Nothing was written: there is nothing to make durable.
-		if err := w.script("ROLLBACK"); err != nil {
+		if err := w.control("ROLLBACK"); err != nil {
 			return fail(err)
 		}
 		return false
 	}
 	if err := w.commit(); err != nil {
-		_ = w.script("ROLLBACK") // as above
+		_ = w.control("ROLLBACK") // as above
 		return fail(err)
 	}
 	return false
@@ -263,11 +263,15 @@ func unavailable(err error) error {
 // begin takes the write lock. Writers of other processes hold it for
 // milliseconds, so it asks often; SQLite itself would sleep up to 100 ms.
 func (w *writer) begin() error {
-	return w.s.patiently(func() error { return w.script("BEGIN IMMEDIATE") })
+	return w.s.patiently(func() error { return w.control("BEGIN IMMEDIATE") })
 }
 
-func (w *writer) script(text string) error {
-	return safely(func() error { return w.c.script(text) })
+// control begins or ends a transaction.
+func (w *writer) control(text string) error {
+	return safely(func() error {
+		_, err := w.c.exec(text)
+		return err
+	})
 }
 
 // commit makes a transaction durable, in the file that the path leads to.
@@ -275,7 +279,7 @@ func (w *writer) commit() error {
 	if err := fault.Point("sqlite.commit.before"); err != nil {
 		return unavailable(err)
 	}
-	if err := w.script("COMMIT"); err != nil {
+	if err := w.control("COMMIT"); err != nil {
 		return err
 	}
 	if err := fault.Point("sqlite.commit.after"); err != nil {
