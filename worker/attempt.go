@@ -9,9 +9,24 @@ import (
 	"github.com/jobcontrol/jobcontrol/engine"
 )
 
-// attempt executes one attempt of a build and stores how it ended. It runs in a
-// goroutine of its own and sends stored, and before that executed if the slot
-// may be used meanwhile.
+// maxCrew is how many goroutines are kept for further attempts: their stacks have
+// grown to what the store needs.
+const maxCrew = 32
+
+// work executes an attempt and, in the same goroutine, further ones.
+func (f *foreground) work(m *member) {
+	f.attempt(m, m.attempt)
+	if f.kin.Add(1) > maxCrew {
+		f.kin.Add(-1)
+		return
+	}
+	for m := range f.crew {
+		f.attempt(m, m.attempt)
+	}
+}
+
+// attempt executes one attempt of a build and stores how it ended. It sends
+// stored, and before that executed if the slot may be used meanwhile.
 func (f *foreground) attempt(m *member, number int) {
 	done := stored{m: m}
 	durable := context.WithoutCancel(f.attempts)

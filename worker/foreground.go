@@ -48,8 +48,10 @@ type foreground struct {
 	stopping bool      // nothing new is started
 	fault    error     // of the store
 	events   chan any
-	stops    chan error  // wishes to cancel, from elsewhere
-	crowded  atomic.Bool // builds are due and wait for a slot
+	stops    chan error   // wishes to cancel, from elsewhere
+	crew     chan *member // takes the next attempt, where a goroutine is free for it
+	kin      atomic.Int32 // goroutines of the crew
+	crowded  atomic.Bool  // builds are due and wait for a slot
 
 	life      context.Context // ends when the lease is lost
 	endLife   context.CancelCauseFunc
@@ -107,7 +109,8 @@ func (c clock) now() time.Time { return c.store.Add(time.Since(c.here)) }
 
 // execute executes the Run's builds until all are final, then its clean-up steps.
 func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*jobcontrol.Run, error) {
-	f.events, f.stops = make(chan any, 64), make(chan error, 1)
+	f.events, f.stops, f.crew = make(chan any, 64), make(chan error, 1), make(chan *member)
+	defer close(f.crew)
 	f.life, f.endLife = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer f.endLife(nil)
 	f.attempts, f.cancelAll = context.WithCancelCause(f.life)
@@ -274,7 +277,11 @@ func (f *foreground) start() {
 		number := m.build.Attempts + 1
 		m.attempt = number
 		f.tell(jobcontrol.Event{Kind: jobcontrol.EventStarted, Build: m.build, Job: m.job, Attempt: number})
-		go f.attempt(m, number)
+		select {
+		case f.crew <- m: // a goroutine has just become free
+		default:
+			go f.work(m)
+		}
 	}
 	f.crowded.Store(len(f.due) > 0)
 }
