@@ -48,7 +48,8 @@ type Reader interface {
 //
 // Execute, Resume and Cleanup work in the foreground: they return when the Run
 // has ended. A cancelled ctx ends it gracefully: attempts are asked to stop,
-// unfinished builds become cancelled, clean-up steps are executed.
+// unfinished builds become cancelled, clean-up steps are executed. Where only
+// suspended builds are left they return, and the Run is interrupted.
 type Operator interface {
 	// Execute makes a Run and executes it. What the request lacks (a
 	// confirmation, a dependency's build) is a conflict and nothing is created.

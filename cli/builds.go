@@ -85,7 +85,10 @@ func (o *buildsOptions) filter() (jobcontrol.BuildFilter, error) {
 	if o.order != "asc" && o.order != "desc" {
 		return f, usage("use asc or desc", "Invalid order direction: %s", o.order)
 	}
-	if o.limit <= 0 {
+	if o.limit < 0 {
+		return f, jobcontrol.Errorf(jobcontrol.Invalid, "--limit %d is negative; 0 means all", o.limit)
+	}
+	if o.limit == 0 {
 		f.Limit = -1
 	}
 	for _, name := range o.states {

@@ -11,7 +11,9 @@ func newBuildsDelete(e *environment) *cobra.Command {
 		Use:   "delete N...",
 		Short: "Delete builds, and call their jobs' on_delete",
 		Long: `Delete builds with their attempts, logs and progress. The job's on_delete function
-is called with the build, to remove what it stored elsewhere.`,
+is called with the build, to remove what it stored elsewhere. Builds that used its
+result keep their own; one that would use it from now on takes the job's latest
+successful build, or fails naming the job if it is pinned to the deleted one.`,
 		Args: arguments(1, -1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ids := make([]int64, len(args))

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -58,6 +59,9 @@ func (p Program) Main() int {
 	return p.Run(context.Background())
 }
 
+// idleStop is how long a command that executes no job may take to stop.
+const idleStop = 2 * time.Second
+
 // Run executes one command and returns the exit status. Cancelling ctx is what
 // the first signal does. After the second one it returns at once, with jobs still
 // being executed: the caller ends the process, and with it the guardian ends theirs.
@@ -67,15 +71,23 @@ func (p Program) Run(ctx context.Context) int {
 	e := newEnvironment(p)
 	done := make(chan int, 1)
 	go func() { done <- e.execute(ctx, p.Args) }()
+	var idle <-chan time.Time // no job is executed: who does not stop by itself is not waited for
 	for n := 0; ; n++ {
 		select {
 		case status := <-done:
 			return status
+		case <-idle:
+			if !e.working.Load() {
+				return jobcontrol.Interrupted.ExitStatus()
+			}
 		case s := <-p.Signals:
 			e.interrupted.Store(true)
 			if n == 0 {
 				e.announceStop()
 				cancel(&jobcontrol.Error{Code: jobcontrol.Interrupted, Message: "interrupted by " + signalName(s)})
+				if !e.working.Load() {
+					idle = time.After(idleStop)
+				}
 				continue
 			}
 			return jobcontrol.Interrupted.ExitStatus()

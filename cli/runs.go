@@ -27,7 +27,8 @@ func newRuns(e *environment) *cobra.Command {
   partial     some were
   failed      none was
   cancelled   ended by request or by a signal, and cleaned up
-  interrupted the program that ran it died: runs resume N, or runs cancel N`,
+  interrupted the program that ran it died, or a suspended build waits for a
+              person: runs resume N, or runs cancel N`,
 		Example: `  jobcontrol runs --state interrupted
   jobcontrol runs show 12`,
 		Args: noArguments,

@@ -196,6 +196,15 @@ func TestSecretsNeverLeave(t *testing.T) {
 		t.Errorf("the task got %v", given)
 	}
 	failed, _ := attempt(t, script{"run": errors.New("bad token " + value)}, j, e)
+	long, _ := attempt(t, script{"run": func(_ context.Context, c *jobcontrol.Call) (any, error) {
+		c.Record.Progress(jobcontrol.Progress{Status: strings.Repeat("z", 1020) + value})
+		return nil, errors.New(strings.Repeat("z", 100) + value[:7]) // it was cut
+	}}, j, e)
+	for _, text := range []string{long.Progress[0].Status, long.Attempt.Failure.Message} {
+		if strings.Contains(text, value[:4]) {
+			t.Errorf("a part of the secret stands at the end: …%s", text[len(text)-20:])
+		}
+	}
 	for _, v := range []any{ended, ended.Logs, ended.Progress, failed, failed.Attempt.Phases} {
 		data, err := json.Marshal(v)
 		if err != nil {

@@ -111,8 +111,7 @@ func (r *recorder) redact(rec *jobcontrol.LogRecord) {
 
 // Progress implements [jobcontrol.Recorder].
 func (r *recorder) Progress(p jobcontrol.Progress) {
-	p = jobcontrol.ClampProgress(p)
-	if r.a.red != nil {
+	if r.a.red != nil { // before anything is cut: half a secret is not recognised
 		p.Status = r.a.redactString(p.Status)
 		path := make([]string, len(p.Path))
 		for i, name := range p.Path {
@@ -120,6 +119,7 @@ func (r *recorder) Progress(p jobcontrol.Progress) {
 		}
 		p.Path = path
 	}
+	p = jobcontrol.ClampProgress(p)
 	key := strings.Join(p.Path, "\x00")
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/internal/redact"
@@ -25,7 +26,7 @@ func (a *attempt) readSecrets(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		if err != nil {
-			return jobcontrol.UserError("secret %q: %v", n, err)
+			return jobcontrol.UserError("%v", err)
 		}
 		a.secrets[n] = v
 		values = append(values, v)
@@ -90,16 +91,32 @@ func (a *attempt) redactJSON(data json.RawMessage) json.RawMessage {
 	return a.red.JSON(data)
 }
 
+// leastTail is how much of a secret's beginning, at the end of a text, is taken for it.
+const leastTail = 3
+
+// maskTail replaces the beginning of a secret at the end of a message: messages
+// are cut before they come here, perhaps within one.
+func (a *attempt) maskTail(s string) string {
+	for _, v := range a.secrets {
+		for n := min(len(v)-1, len(s)); n >= leastTail; n-- {
+			if strings.HasSuffix(s, v[:n]) {
+				return s[:len(s)-n] + "***"
+			}
+		}
+	}
+	return s
+}
+
 // redactFailure returns a copy without secrets.
 func (a *attempt) redactFailure(f *jobcontrol.Failure) *jobcontrol.Failure {
 	if f == nil || a.red == nil {
 		return f
 	}
 	c := *f
-	c.Message = a.redactString(f.Message)
+	c.Message = a.maskTail(a.redactString(f.Message))
 	c.Causes = append([]string(nil), f.Causes...)
 	for i := range c.Causes {
-		c.Causes[i] = a.redactString(c.Causes[i])
+		c.Causes[i] = a.maskTail(a.redactString(c.Causes[i]))
 	}
 	c.Frames = append([]jobcontrol.Frame(nil), f.Frames...)
 	for i := range c.Frames {

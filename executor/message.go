@@ -135,10 +135,15 @@ func (l logLevel) MarshalJSON() ([]byte, error) {
 	return json.Marshal(int(level))
 }
 
+// report makes a report of sane numbers and depth. Its texts are not cut: that is
+// for who records them, after secrets were replaced.
 func (m *progressMessage) report() jobcontrol.Progress {
-	return jobcontrol.ClampProgress(jobcontrol.Progress{
-		Path: m.Path, Current: (*int64)(m.Current), Total: (*int64)(m.Total), Status: m.Status,
-	})
+	p := jobcontrol.ClampProgress(jobcontrol.Progress{Current: (*int64)(m.Current), Total: (*int64)(m.Total)})
+	p.Path, p.Status = m.Path, m.Status
+	if last := jobcontrol.MaxProgressDepth - 1; len(p.Path) > last+1 {
+		p.Path = append(append([]string(nil), p.Path[:last]...), strings.Join(p.Path[last:], "::"))
+	}
+	return p
 }
 
 // Limits of a log message's parts, in bytes.

@@ -14,9 +14,8 @@ import (
 // safe for concurrent use.
 type Teller struct{ fd int }
 
-// Progress reports progress. Reports are clamped as by [jobcontrol.ClampProgress].
+// Progress reports progress. What is too long is cut where it is recorded, after secrets were replaced.
 func (t *Teller) Progress(ctx context.Context, p jobcontrol.Progress) error {
-	p = jobcontrol.ClampProgress(p)
 	m := progressMessage{Path: append(progressPath{}, p.Path...), Current: (*number)(p.Current), Total: (*number)(p.Total), Status: p.Status}
 	return t.tell(ctx, message{Progress: &m})
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"os/user"
 	"runtime"
 	"slices"
@@ -276,7 +277,11 @@ func (c *Client) owned(ctx context.Context, watch jobcontrol.Watch, jobs map[str
 	// start finds that this process is gone.
 	limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTTL)
 	defer cancel()
-	if uerr := c.cfg.Store.Unregister(limited, f.lease); err == nil && uerr != nil {
+	uerr := c.cfg.Store.Unregister(limited, f.lease)
+	switch {
+	case errors.Is(err, errWaiting) && uerr == nil:
+		return c.cfg.Store.Run(limited, f.run.ID) // interrupted, as it is
+	case err == nil || errors.Is(err, errWaiting):
 		err = uerr
 	}
 	return run, err

@@ -129,12 +129,11 @@ func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*j
 			return nil, err
 		}
 	}
-	if waiting := f.waiting(); waiting > 0 {
-		return nil, &jobcontrol.Error{
-			Code:    jobcontrol.BuildFailed,
-			Message: fmt.Sprintf("run %d: %d builds are suspended or held, or wait for such a one", f.run.ID, waiting),
-			Hint:    fmt.Sprintf("`jobcontrol runs resume %d` goes on with them, `runs cancel %d` gives them up", f.run.ID, f.run.ID),
-		}
+	if n := f.waiting(); n > 0 {
+		f.tell(jobcontrol.Event{Kind: jobcontrol.EventTrouble, Message: fmt.Sprintf(
+			"builds of run %d are suspended or held, or wait for such a one: %d; `jobcontrol runs resume %d` goes on with them, `runs cancel %d` gives them up",
+			f.run.ID, n, f.run.ID, f.run.ID)})
+		return nil, errWaiting
 	}
 	if !f.run.NoCleanup {
 		if err := f.cleanup(ctx); err != nil {
@@ -155,6 +154,9 @@ func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*j
 	}
 	return run, nil
 }
+
+// errWaiting says that what is left of a Run waits for a person.
+var errWaiting = errors.New("builds are suspended or held")
 
 // waiting is the number of builds that are not final and cannot go on by themselves.
 func (f *foreground) waiting() int {
