@@ -29,6 +29,6 @@ jobcontrol -c jobs.yaml run WatchMovie --kwarg battery_state=charged --kwarg cou
 
 say "The story is kept:  jobcontrol -c jobs.yaml runs"
 jobcontrol -c jobs.yaml runs
-say "Why the second run did less:  jobcontrol -c jobs.yaml runs show"
 last=$(jobcontrol -c jobs.yaml --format json runs | sed -n 's/^[^0-9]*"id": *\([0-9]*\).*/\1/p' | head -n 1)
+say "Why the second run did less:  jobcontrol -c jobs.yaml runs show $last"
 jobcontrol -c jobs.yaml runs show "$last"
