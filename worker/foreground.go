@@ -42,7 +42,6 @@ type foreground struct {
 	later    byTime    // builds whose time has not come
 	active   int       // attempts that occupy a slot
 	unstored int       // attempts, and marks, that are not stored yet
-	open     int       // builds that are not final, nor suspended
 	unmarked []*member // attempts that are not marked as running yet
 	alone    bool      // a build that was lost before is executed, and nothing beside it
 	stopping bool      // nothing new is started
@@ -201,18 +200,13 @@ func (f *foreground) definition(ctx context.Context, b *jobcontrol.Build) (*jobc
 	return j, err
 }
 
-// put counts a build and files it where its state says; the heaps are not kept.
+// put files a build where its state says; the heaps are not kept.
 func (f *foreground) put(m *member) {
-	switch s := m.build.State; {
-	case s.Final() || s == jobcontrol.Suspended || s == jobcontrol.Held:
-	case s == jobcontrol.Queued || s == jobcontrol.Running:
-		f.open++
+	switch m.build.State {
+	case jobcontrol.Queued, jobcontrol.Running:
 		f.due = append(f.due, m)
-	case s == jobcontrol.Scheduled:
-		f.open++
+	case jobcontrol.Scheduled:
 		f.later = append(f.later, m)
-	default:
-		f.open++
 	}
 }
 
@@ -397,7 +391,6 @@ func (f *foreground) takeIn(e stored) {
 		f.tell(jobcontrol.Event{Kind: jobcontrol.EventRetried, Build: b, Job: e.m.job, Attempt: b.Attempts, Failure: b.Failure})
 		return
 	}
-	f.open--
 	b.State, b.FinishedAt, b.Result = e.ended.State, e.ended.Attempt.FinishedAt, e.ended.Result
 	if b.State == jobcontrol.Successful {
 		changed := e.ended.Changed
@@ -424,7 +417,6 @@ func (f *foreground) takeIn(e stored) {
 	for _, id := range e.released.Blocked {
 		if m, ok := f.builds[id]; ok && !m.build.State.Final() {
 			m.build.State = jobcontrol.Blocked
-			f.open--
 			f.tell(jobcontrol.Event{Kind: jobcontrol.EventFinished, Build: m.build, Job: m.job})
 		}
 	}
