@@ -114,6 +114,10 @@ func (p *Planner) Select(ctx context.Context, r Request) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.choose(ctx, r, targets, heads)
+}
+
+func (p *Planner) choose(ctx context.Context, r Request, targets []int32, heads map[string]Head) (*Plan, error) {
 	members, why, err := p.members(r, targets, heads)
 	if err != nil {
 		return nil, err
@@ -479,16 +483,20 @@ type Checker func(ctx context.Context, j *Job, args *Resolved) (value any, err e
 // Plan makes a Plan and executes the checks: those of jobs whose dependencies
 // are all done already (DoJobber's no_act). Nothing is stored, nothing is run.
 func (p *Planner) Plan(ctx context.Context, r Request, check Checker) (*Plan, error) {
-	plan, err := p.Select(ctx, r)
+	targets, err := p.targets(r)
+	if err != nil {
+		return nil, err
+	}
+	heads, err := p.Builds.Heads(ctx, r.Project, nil)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := p.choose(ctx, r, targets, heads)
 	if err != nil {
 		return nil, err
 	}
 	done := make([]bool, len(plan.Items))
 	values := make([]any, len(plan.Items))
-	heads, err := p.Builds.Heads(ctx, r.Project, nil)
-	if err != nil {
-		return nil, err
-	}
 	for n := range plan.Items {
 		it := &plan.Items[n]
 		if it.Action == ActionRefused {

@@ -53,14 +53,8 @@ func line(e jobcontrol.Event) string {
 	return fmt.Sprintf("%s.%s: fail", e.Job.ID, e.Phase)
 }
 
-// dojobber executes a model's input with the real thing, one slot, no delay.
-func dojobber(t interface {
-	Helper()
-	Fatal(...any)
-}, store jobcontrol.Store, in dojobbermodel.Input,
-) (lines []string, run *jobcontrol.Run, builds map[string]jobcontrol.Build) {
-	t.Helper()
-	ctx := context.Background()
+// jobsOf makes jobs of a model's input, without a delay between attempts.
+func jobsOf(in dojobbermodel.Input) (*jobcontrol.Jobs, error) {
 	var list []*jobcontrol.Job
 	task := &jobcontrol.Task{Shell: "scripted"}
 	zero := time.Duration(0)
@@ -74,7 +68,18 @@ func dojobber(t interface {
 		}
 		list = append(list, j)
 	}
-	jobs, err := jobcontrol.NewJobs(list)
+	return jobcontrol.NewJobs(list)
+}
+
+// dojobber executes a model's input with the real thing, one slot, no delay.
+func dojobber(t interface {
+	Helper()
+	Fatal(...any)
+}, store jobcontrol.Store, in dojobbermodel.Input,
+) (lines []string, run *jobcontrol.Run, builds map[string]jobcontrol.Build) {
+	t.Helper()
+	ctx := context.Background()
+	jobs, err := jobsOf(in)
 	if err != nil {
 		t.Fatal(err)
 	}

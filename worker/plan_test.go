@@ -19,19 +19,7 @@ func TestPlanEqualsNoAct(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	task := &jobcontrol.Task{Shell: "scripted"}
-	var list []*jobcontrol.Job
-	for _, n := range in.Nodes {
-		j := &jobcontrol.Job{ID: n.ID, Dependencies: n.Deps}
-		if n.Kind != dojobbermodel.Dummy {
-			j.Run = task
-		}
-		if n.Kind == dojobbermodel.Job {
-			j.Check = task
-		}
-		list = append(list, j)
-	}
-	jobs, err := jobcontrol.NewJobs(list)
+	jobs, err := jobsOf(in)
 	if err != nil {
 		t.Fatal(err)
 	}
