@@ -20,8 +20,9 @@ var layout = map[string][]string{
 	"executor/python": {"."},
 	"worker":          {".", "engine"},
 	"scheduler":       {"."},
-	"store/sqlite":    {"."},
-	"store/postgres":  {"."},
+	"store/codec":     {"."},
+	"store/sqlite":    {".", "store/codec"},
+	"store/postgres":  {".", "store/codec"},
 	"store/storetest": {"."},
 	"remote":          {"."},
 
@@ -32,6 +33,7 @@ var layout = map[string][]string{
 	"internal/dojobbermodel": {},
 	"internal/fault":         {},
 	"internal/house":         {},
+	"internal/pgtest":        {},
 	"internal/redact":        {},
 
 	"server": {
@@ -59,10 +61,11 @@ var libraries = map[string][]string{
 	"github.com/invopop/jsonschema":      {"config"},
 
 	"modernc.org/sqlite":      {"store/sqlite"},
-	"github.com/jackc/pgx/v5": {"store/postgres"},
+	"github.com/jackc/pgx/v5": {"store/postgres", "internal/pgtest"},
 
 	"github.com/spf13/cobra":    {"cli"},
 	"golang.org/x/term":         {"cli"},
+	"golang.org/x/image":        {"graph/layout"},
 	"github.com/lmittmann/tint": {"cli"},
 	"golang.org/x/sys":          {"executor", "executor/python", "worker", "server", "store/sqlite", "cli"},
 
