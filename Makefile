@@ -14,7 +14,7 @@ FAULTY := $(patsubst %,./%/...,$(wildcard internal/fault internal/crash))
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
-		while IFS="$$(printf '\t')" read -r name text; do printf '%-8s %s\n' "$$name" "$$text"; done
+		while IFS="$$(printf '\t')" read -r name text; do printf '%-12s %s\n' "$$name" "$$text"; done
 
 .PHONY: build
 build: ## build bin/jobcontrol, a static binary
@@ -48,6 +48,27 @@ check: ## check formatting, go vet, staticcheck and the rules of the house
 fmt: ## format all Go files with gofumpt
 	$(TOOL) gofumpt -w .
 
+.PHONY: postgres
+postgres: ## start an empty PostgreSQL server to try things with, until it is interrupted
+	go run ./internal/pgtest/serve
+
 .PHONY: bench
 bench: ## run the benchmarks
 	go run ./bench
+
+.PHONY: bench-queue
+bench-queue: ## run other queues and ours side by side (ARGS='-only drain -rounds 1 -scale 0.05' for a short one)
+	go run -C bench/peers . $(ARGS)
+
+FUZZTIME ?= 60s
+.PHONY: fuzz
+fuzz: ## fuzz every target, each for FUZZTIME
+	tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: chaos
+chaos: ## break the queue in every way and check its promises (root for some; up to 45 minutes; SEED=1)
+	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -tags failpoints -run TestChaos ./internal/chaos -chaos.minutes=45 -chaos.seed=$(or $(SEED),1)
+
+.PHONY: soak
+soak: ## an hour of busy workers, in which no lease may end
+	CGO_ENABLED=0 go test -count=1 -v -timeout 90m -run TestChaos ./internal/chaos -chaos.soak=1h

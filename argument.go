@@ -89,8 +89,16 @@ func encodeValue(v any) (any, error) {
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, Errorf(Invalid, "%v is not a number that JSON can hold", v)
 		}
+		if v == 0 {
+			return 0, nil // -0 would come back as the whole number, and a definition have another hash
+		}
 	}
 	return v, nil
+}
+
+// MayHavePlaceholders is false for arguments that surely have none.
+func MayHavePlaceholders(data EncodedArguments) bool {
+	return bytes.IndexByte(data, '$') >= 0 || bytes.Contains(data, []byte(`\u0024`))
 }
 
 // DecodeArguments is the inverse of [EncodeArguments]. Whole numbers that fit
@@ -123,12 +131,20 @@ func decodeValue(v any) (any, error) {
 				return Secret{Name: name}, nil
 			}
 		}
-		out := make(map[string]any, len(v))
+		escaped := false
 		for k, e := range v {
 			d, err := decodeValue(e)
 			if err != nil {
 				return nil, err
 			}
+			v[k] = d
+			escaped = escaped || strings.HasPrefix(k, "$")
+		}
+		if !escaped {
+			return v, nil
+		}
+		out := make(map[string]any, len(v))
+		for k, d := range v {
 			if strings.HasPrefix(k, "$") {
 				if !strings.HasPrefix(k, "$$") {
 					return nil, Errorf(Invalid, "unknown placeholder %q in stored arguments", k)
@@ -140,41 +156,6 @@ func decodeValue(v any) (any, error) {
 		return out, nil
 	}
 	return v, nil
-}
-
-// DecodeJSON decodes one JSON value into nil, bool, int64, float64, string,
-// []any and map[string]any: whole numbers that fit stay whole.
-func DecodeJSON(data []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	var v any
-	if err := dec.Decode(&v); err != nil {
-		return nil, err
-	}
-	if dec.More() {
-		return nil, Errorf(Invalid, "more than one JSON value")
-	}
-	return numbers(v), nil
-}
-
-func numbers(v any) any {
-	switch v := v.(type) {
-	case json.Number:
-		if i, err := strconv.ParseInt(v.String(), 10, 64); err == nil {
-			return i
-		}
-		f, _ := v.Float64()
-		return f
-	case []any:
-		for i := range v {
-			v[i] = numbers(v[i])
-		}
-	case map[string]any:
-		for k := range v {
-			v[k] = numbers(v[k])
-		}
-	}
-	return v
 }
 
 func decodeList(data EncodedArguments) ([]any, error) {

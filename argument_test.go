@@ -174,6 +174,7 @@ func TestJobDefinitionComesBack(t *testing.T) {
 		ID: "a", Check: &jobcontrol.Task{Shell: "true"}, Run: &jobcontrol.Task{Command: []string{"x", "y"}, Args: json.RawMessage(`["q"]`)},
 		Args: []any{int64(1), jobcontrol.Retval{Job: "b", Path: "x"}}, Kwargs: map[string]any{"$k": "v", "s": jobcontrol.Secret{Name: "n"}},
 		Env: map[string]any{"E": "1"}, Dependencies: []string{"b"}, ExitCodes: map[int]string{75: "retry"}, MaxLost: &lost, LeaveRunning: true,
+		Meta: map[string]any{"large": int64(math.MaxInt64), "$k": []any{int64(1)}},
 	}
 	body, hash, err := j.Definition()
 	if err != nil {
@@ -188,5 +189,12 @@ func TestJobDefinitionComesBack(t *testing.T) {
 	}
 	if _, again, _ := back.Definition(); again != hash {
 		t.Errorf("the hash changed: %s, %s", hash, again)
+	}
+}
+
+func TestMetaIsAMapping(t *testing.T) {
+	var j jobcontrol.Job
+	if err := json.Unmarshal([]byte(`{"id":"a","meta":[1]}`), &j); jobcontrol.CodeOf(err) != jobcontrol.Invalid {
+		t.Errorf("a list as meta: %v", err)
 	}
 }

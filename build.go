@@ -17,6 +17,11 @@ type Build struct {
 	State      State            `json:"state"`
 	Changed    *bool            `json:"changed"` // after success: whether the run phase was executed; nil before
 
+	Service  string `json:"service,omitempty"`  // "" for "default"
+	Priority int    `json:"priority,omitempty"` // its job's, its service's and what was asked for, added
+	Unique   string `json:"-"`                  // hash of what makes it unique among unfinished builds; "": nothing
+	Key      string `json:"-"`                  // hash of its key in its service; "": none
+
 	Phase    int `json:"phase"` // DoJobber's round, see Order in the documentation of Run
 	Place    int `json:"place"` // in the Run's order, from 0
 	DepsLeft int `json:"-"`     // dependencies in the same Run that are not finished
@@ -40,10 +45,11 @@ type Build struct {
 	AgainOf  int64            `json:"again_of,omitempty"`
 	Why      string           `json:"why,omitempty"` // why it was made
 
-	Dependants []int64 `json:"-"` // builds of the same Run that wait for this one
-	Ran        int64   `json:"-"` // > 0: place in the order of first run phases, for clean-up
-	Cleaned    bool    `json:"-"` // its clean-up step was executed
-	Claim      Claim   `json:"-"`
+	Dependants []int64    `json:"-"`                  // builds of the same Run that wait for this one
+	Ran        int64      `json:"-"`                  // > 0: place in the order of first run phases, for clean-up
+	Cleaned    bool       `json:"-"`                  // its clean-up step was executed
+	Stopping   Transition `json:"stopping,omitempty"` // ToCancel or ToSuspend: asked of its worker, not yet done
+	Claim      Claim      `json:"-"`
 }
 
 // Satisfied tells whether the build lets its dependants run.

@@ -9,6 +9,7 @@ import (
 type Client interface {
 	Reader
 	Operator
+	Queuer
 }
 
 // JobInfo is a job with how it stands.
@@ -42,6 +43,11 @@ type Reader interface {
 	Run(ctx context.Context, id int64) (*Run, error)
 	// Plan says what a request would do. Checks are executed, nothing else is.
 	Plan(ctx context.Context, r Request) (*Plan, error)
+	// Services returns the services of the project that are described or have
+	// builds that are not final, by name.
+	Services(ctx context.Context) ([]ServiceStatus, error)
+	// Workers returns the processes that execute builds, by id.
+	Workers(ctx context.Context) ([]Worker, error)
 }
 
 // Operator is the part of a [Client] that changes something.
@@ -64,6 +70,57 @@ type Operator interface {
 	DeleteBuild(ctx context.Context, id int64) error
 }
 
+// Queuer is the part of a [Client] for detached work: what the workers of a
+// service execute, and not the program that asks for it.
+type Queuer interface {
+	// Submit makes a detached Run and returns at once. It refuses what
+	// [Operator.Execute] refuses. Where the Run is one build, and one with the
+	// same unique key is unfinished, that one's Run is returned. A service that
+	// drains is a conflict.
+	Submit(ctx context.Context, r Request) (*Run, error)
+	// Enqueue makes a lone build of a job, whatever its dependencies, and returns
+	// its id, or that of the unfinished build with the same unique key. It is made
+	// for programs that enqueue much: concurrent calls share a commit, and what
+	// follows from the job alone is computed once for each *Job, which must not
+	// change any more. An error that is [Unavailable] leaves open whether the
+	// build was made; with a Key the call may be repeated.
+	Enqueue(ctx context.Context, j *Job, b Enqueued) (int64, error)
+	// EnqueueMany is Enqueue for many builds of a job in one transaction: all
+	// are made, or none. The ids are in the same order.
+	EnqueueMany(ctx context.Context, j *Job, many []Enqueued) ([]int64, error)
+	// Wait returns a build when it is final. It fails when there is no such
+	// build, when it was deleted meanwhile, and with ctx's cause when that ends.
+	Wait(ctx context.Context, build int64) (*Build, error)
+	// Watch tells what happens in a Run that is executed elsewhere, as far as the
+	// store shows it: at first the Run, and of its builds those that have started
+	// or ended, then what changes. An attempt that begins and ends between two
+	// looks is told of all the same. It returns the Run when it is final, or
+	// interrupted. That ctx ends changes nothing in the Run.
+	Watch(ctx context.Context, run int64, watch Watch) (*Run, error)
+	// Steer holds, releases, suspends, resumes or cancels one build (ToHold,
+	// ToRelease, ToSuspend, ToResume, ToCancel). Of one that a worker executes
+	// suspending and cancelling is asked for: [Build.Stopping]. What the build's
+	// state does not allow is a conflict.
+	Steer(ctx context.Context, build int64, t Transition) (*Build, error)
+	// PutServices describes services of the project; see [Services.PutServices].
+	PutServices(ctx context.Context, services []Service) error
+	// ResetService makes a service as if nobody had described it.
+	ResetService(ctx context.Context, name string) error
+}
+
+// Enqueued is what one build that is enqueued has beside its job. The zero value
+// is a build with the job's own arguments that is due at once.
+type Enqueued struct {
+	Args     EncodedArguments // nil: the job's; see [EncodeArguments]
+	Kwargs   EncodedArguments // nil: the job's
+	ReadyAt  time.Time        // not before, by the store's clock; the zero time: at once
+	Priority int              // added to that of the job and its service
+	Hold     bool             // it waits until somebody releases it
+	AgainOf  int64            // the build that is built again
+	Why      string           // why it is made
+	Key      string           // the caller's own, as [NewRun.Key]: repeated within a day, nothing is made; "": none
+}
+
 // EventKind says what an [Event] tells.
 type EventKind string
 
@@ -79,7 +136,8 @@ const (
 	EventTrouble  EventKind = "trouble"  // something that a person should know: Message
 )
 
-// Event tells what happens in a Run that is executed in the foreground.
+// Event tells what happens in a Run. Of one that is executed elsewhere (see
+// [Queuer.Watch]) phases are not told, and a clean-up step only when it has ended.
 type Event struct {
 	Kind    EventKind
 	Run     *Run

@@ -85,8 +85,11 @@ const MaxLocal = 64 << 10
 
 // NewLocal returns values, at first those given (may be nil).
 func NewLocal(m map[string]json.RawMessage) *LocalValues {
-	l := &LocalValues{m: map[string]json.RawMessage{}}
+	l := &LocalValues{}
 	for k, v := range m {
+		if l.m == nil {
+			l.m = make(map[string]json.RawMessage, len(m))
+		}
 		l.m[k] = v
 		l.size += len(k) + len(v)
 	}
@@ -109,6 +112,9 @@ func (l *LocalValues) Set(key string, v any) error {
 	}
 	if size > MaxLocal {
 		return Errorf(Invalid, "local value %q: the values of an attempt may hold %d bytes", key, MaxLocal)
+	}
+	if l.m == nil {
+		l.m = map[string]json.RawMessage{}
 	}
 	l.m[key], l.size = data, size
 	return nil
@@ -206,6 +212,23 @@ type Call struct {
 // cause says why ([context.Cause]: a *Failure of kind cancel or timeout).
 type Executor interface {
 	Execute(ctx context.Context, c *Call) (any, error)
+}
+
+// Preparer is what an [Executor] may be, too: one that can do most of what
+// starting a task takes before the task may start.
+type Preparer interface {
+	// Prepare does so without executing anything of the task. It returns nil
+	// where it cannot; then, as after any refusal later, the task is executed with Execute.
+	Prepare(c *Call) Prepared
+}
+
+// Prepared is a task that was prepared. The goroutine that prepared it calls one
+// of its methods, once.
+type Prepared interface {
+	// Execute executes the task as [Executor] does. Its time begins now.
+	Execute(ctx context.Context) (any, error)
+	// Discard frees what was prepared. Nothing of the task was executed.
+	Discard()
 }
 
 // logHandler turns slog records into log records.

@@ -74,6 +74,7 @@ type Failure struct {
 	Signal   string      `json:"signal,omitempty"`    // that ended a command
 
 	After time.Duration `json:"-"` // of kind retry: the delay it asked for; 0: the job's
+	Soft  bool          `json:"-"` // of kind timeout: the limit was the soft one
 }
 
 // Frame is one call of a failure's stack.

@@ -127,9 +127,11 @@ func (j *Job) GraceOrDefault() time.Duration {
 	return 10 * time.Second
 }
 
-// jobJSON is the stored form of a job: Job with its arguments encoded.
+// jobJSON is the stored form of a job: Job with its arguments encoded, and with a
+// meta whose whole numbers stay whole.
 type jobJSON struct {
 	*plainJob
+	Meta   json.RawMessage `json:"meta,omitempty"`
 	Args   json.RawMessage `json:"args,omitempty"`
 	Kwargs json.RawMessage `json:"kwargs,omitempty"`
 	Env    json.RawMessage `json:"env,omitempty"`
@@ -157,6 +159,11 @@ func (j *Job) MarshalJSON() ([]byte, error) {
 			return nil, err
 		}
 	}
+	if len(j.Meta) > 0 {
+		if out.Meta, err = json.Marshal(j.Meta); err != nil {
+			return nil, err
+		}
+	}
 	return json.Marshal(out)
 }
 
@@ -173,8 +180,26 @@ func (j *Job) UnmarshalJSON(data []byte) error {
 	if j.Kwargs, err = decodeMap(in.Kwargs); err != nil {
 		return err
 	}
-	j.Env, err = decodeMap(in.Env)
+	if j.Env, err = decodeMap(in.Env); err != nil {
+		return err
+	}
+	j.Meta, err = decodeMeta(in.Meta)
 	return err
+}
+
+func decodeMeta(data json.RawMessage) (map[string]any, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	v, err := DecodeJSON(data)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := v.(map[string]any)
+	if !ok && v != nil {
+		return nil, Errorf(Invalid, "meta must be a mapping")
+	}
+	return m, nil
 }
 
 // Definition returns the canonical JSON of the job and its content hash, the
@@ -200,7 +225,7 @@ func CheckJobID(id string) error {
 	case id == "":
 		return Errorf(Invalid, "a job id must not be empty")
 	case !utf8.ValidString(id):
-		return Errorf(Invalid, "job id %q is not valid UTF-8", id)
+		return Errorf(Invalid, "job id %q is not valid UTF-8", id[:min(len(id), 128)])
 	case utf8.RuneCountInString(id) > 128:
 		return Errorf(Invalid, "job id %q is longer than 128 characters", id[:40]+"…")
 	case strings.TrimSpace(id) != id:

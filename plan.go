@@ -26,8 +26,11 @@ type Request struct {
 	Project    string
 	By         string
 	File       string
-	AgainOf    int64  // the build that is built again
-	Why        string // why the targets are built; a default says what was typed
+	Hold       bool      // the targets wait until somebody releases them
+	ReadyAt    time.Time // the targets are not executed before; the zero time: at once
+	Priority   int       // added to that of every job
+	AgainOf    int64     // the build that is built again
+	Why        string    // why the targets are built; a default says what was typed
 }
 
 // Action is what a Run would do with a job.
@@ -101,6 +104,7 @@ type Planner struct {
 	Jobs     *Jobs
 	Builds   Builds
 	Registry *Registry // may be nil
+	Services []Service // that are described; for their keys and priorities
 }
 
 // Select makes a Plan without executing any check: which jobs become members,
@@ -351,79 +355,6 @@ func (p *Planner) pin(ctx context.Context, r Request, j *Job, dep string, heads 
 		return 0, Errorf(Conflict, "job %q: the pinned build #%d of %q is %s, not successful", j.ID, id, dep, b.State)
 	}
 	return id, nil
-}
-
-// newBuild freezes a job for a build, with the request's arguments and defaults.
-func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild, error) {
-	body, hash, err := j.Definition()
-	if err != nil {
-		return NewBuild{}, err
-	}
-	b := Build{Project: r.Project, Job: j.ID, Definition: hash, Why: why, RetryDelay: time.Second}
-	b.Tries = max(j.Tries, 0)
-	if b.Tries == 0 {
-		if b.Tries = r.Tries; b.Tries == 0 {
-			b.Tries = 1
-			if r.Verb == VerbRun {
-				b.Tries = 3
-			}
-		}
-	}
-	if j.RetryDelay != nil {
-		b.RetryDelay = *j.RetryDelay
-	} else if r.RetryDelay != nil {
-		b.RetryDelay = *r.RetryDelay
-	}
-	if target {
-		b.AgainOf = r.AgainOf
-		if r.Args != nil {
-			if b.Args, err = EncodeArguments(r.Args); err != nil {
-				return NewBuild{}, err
-			}
-		}
-	}
-	if kwargs := p.kwargsOf(j, r, target); kwargs != nil {
-		if b.Kwargs, err = EncodeArguments(kwargs); err != nil {
-			return NewBuild{}, err
-		}
-	}
-	return NewBuild{Build: b, Definition: body, Hash: hash}, nil
-}
-
-// kwargsOf returns the job's keyword arguments with the request's, or nil where
-// none of these concerns it.
-func (p *Planner) kwargsOf(j *Job, r Request, target bool) map[string]any {
-	var out map[string]any
-	for k, v := range r.Kwargs {
-		if r.Verb == VerbBuild && !target || r.Verb == VerbRun && !p.takes(j, k) {
-			continue
-		}
-		if out == nil {
-			out = make(map[string]any, len(j.Kwargs)+1)
-			for k, v := range j.Kwargs {
-				out[k] = v
-			}
-		}
-		out[k] = v
-	}
-	return out
-}
-
-// takes tells whether a job names a keyword argument, or one of its functions has such a parameter.
-func (p *Planner) takes(j *Job, name string) bool {
-	if _, ok := j.Kwargs[name]; ok {
-		return true
-	}
-	for _, t := range []*Task{j.Check, j.Run, j.Cleanup} {
-		if t == nil || t.Function == "" {
-			continue
-		}
-		f, ok := p.Registry.Lookup(t.Function)
-		if ok && slices.ContainsFunc(f.Parameters, func(q Parameter) bool { return q.Name == name }) {
-			return true
-		}
-	}
-	return false
 }
 
 // checkFunctions returns an error that names the functions that this program does not have.

@@ -21,6 +21,9 @@ const (
 	MaxProgressRows  = 10000
 )
 
+// maxProgress is the largest number of a report, and of a sum of them: every reader of JSON knows it exactly.
+const maxProgress = 1 << 53
+
 // ProgressPath splits a name such as "download::file 1" at "::"; "" is the root.
 func ProgressPath(name string) []string {
 	if name == "" {
@@ -42,7 +45,8 @@ type ProgressNode struct {
 // ProgressTree builds the tree of the reports, in order: a later report of a
 // path replaces an earlier one; children stand in order of first appearance; a
 // node's own current and total win, each by itself, over the sum of its
-// children. It returns nil when there is no report. (JobControl 1b.)
+// children, which is at most 2⁵³. It returns nil when there is no report. The
+// reports are as [ClampProgress] makes them. (JobControl 1b.)
 func ProgressTree(reports []Progress) *ProgressNode {
 	if len(reports) == 0 {
 		return nil
@@ -86,8 +90,8 @@ func (n *progressNode) sum() *ProgressNode {
 	for _, c := range n.children {
 		s := c.sum()
 		out.Children = append(out.Children, s)
-		out.Current += s.Current
-		out.Total += s.Total
+		out.Current = min(out.Current+s.Current, maxProgress)
+		out.Total = min(out.Total+s.Total, maxProgress)
 	}
 	if n.report.Current != nil {
 		out.Current = *n.report.Current
@@ -108,7 +112,7 @@ func ClampProgress(p Progress) Progress {
 		if v == nil {
 			return nil
 		}
-		c := min(max(*v, 0), 1<<53)
+		c := min(max(*v, 0), maxProgress)
 		return &c
 	}
 	p.Current, p.Total = clamp(p.Current), clamp(p.Total)

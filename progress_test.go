@@ -51,6 +51,13 @@ func TestProgressTree(t *testing.T) {
 			}
 		})
 	}
+	var many []jobcontrol.Progress
+	for i := range 5000 {
+		many = append(many, report(fmt.Sprint(i), 1<<53, 1<<53))
+	}
+	if n := jobcontrol.ProgressTree(many); n.Current != 1<<53 || n.Total != 1<<53 || n.Percent != 1 {
+		t.Errorf("the sum of %d large numbers is %d/%d, %v", len(many), n.Current, n.Total, n.Percent)
+	}
 	if jobcontrol.ProgressTree(nil) != nil {
 		t.Error("a tree of nothing must be nil")
 	}

@@ -2,6 +2,7 @@ package jobcontrol
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Registry holds the Go functions that jobs may name. Each program makes its
@@ -84,6 +86,7 @@ type None = struct{}
 type Function[In, Out any] struct {
 	reg  *RegisteredFunction
 	name string
+	job  *Job // that calls it with the arguments of each build
 }
 
 // Handle registers fn under a name such as mycrawler:crawl and returns a typed
@@ -129,7 +132,7 @@ func Handle[In, Out any](r *Registry, name string, fn func(ctx context.Context, 
 		panic("jobcontrol: task " + name + " is registered twice")
 	}
 	r.functions[name] = rf
-	return &Function[In, Out]{reg: rf, name: name}
+	return &Function[In, Out]{reg: rf, name: name, job: &Job{ID: name, Run: &Task{Function: name}}}
 }
 
 // Name returns the name of the function.
@@ -165,6 +168,77 @@ func (f *Function[In, Out]) Job(id string, in In) (*Job, error) {
 		j.Args = []any{v}
 	}
 	return j, nil
+}
+
+// EnqueueOptions are what a build of a function may have beside its input.
+type EnqueueOptions struct {
+	Job      *Job      // whose id and policy hold: service, tries, time limits, unique; it runs the function and must not change any more; nil: one named as the function
+	ReadyAt  time.Time // not before, by the store's clock; the zero time: at once
+	Priority int       // added to that of the job and its service
+	Hold     bool      // it waits until somebody releases it
+	Why      string    // why it is made
+}
+
+// Enqueue makes a lone build that calls the function with the given input on a
+// worker, and returns the build's id; see [Queuer.Enqueue].
+func (f *Function[In, Out]) Enqueue(ctx context.Context, c Queuer, in In, o EnqueueOptions) (int64, error) {
+	e := Enqueued{ReadyAt: o.ReadyAt, Priority: o.Priority, Hold: o.Hold, Why: o.Why}
+	var err error
+	if e.Args, e.Kwargs, err = encodeInput(in); err != nil {
+		return 0, Errorf(Invalid, "enqueue %q: input: %v", f.name, err)
+	}
+	return c.Enqueue(ctx, cmp.Or(o.Job, f.job), e)
+}
+
+// Wait waits until a build of the function is final and returns its result. That
+// of a build that was not successful is an error of code [BuildFailed], with the
+// [Failure] as its cause where there is one.
+func (f *Function[In, Out]) Wait(ctx context.Context, c Queuer, build int64) (out Out, err error) {
+	b, err := c.Wait(ctx, build)
+	if err != nil {
+		return out, err
+	}
+	if !b.State.Satisfied() {
+		e := Errorf(BuildFailed, "build %d of job %q is %s", b.ID, b.Job, b.State)
+		if b.Failure != nil {
+			e.Cause = b.Failure
+		}
+		return out, e
+	}
+	return f.Result(b)
+}
+
+// encodeInput makes the arguments of a build from a function's input: keyword
+// arguments of a struct, else one positional argument.
+func encodeInput[In any](in In) (args, kwargs EncodedArguments, err error) {
+	if a, ok := any(in).(Arguments); ok {
+		if args, err = EncodeArguments(append([]any{}, a.Args...)); err != nil {
+			return nil, nil, err
+		}
+		m := a.Kwargs
+		if m == nil {
+			m = map[string]any{}
+		}
+		kwargs, err = EncodeArguments(m)
+		return args, kwargs, err
+	}
+	data, err := json.Marshal(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	if MayHavePlaceholders(data) { // a key may need an escape
+		v, err := DecodeJSON(data)
+		if err != nil {
+			return nil, nil, err
+		}
+		if data, err = EncodeArguments(v); err != nil {
+			return nil, nil, err
+		}
+	}
+	if reflect.TypeFor[In]().Kind() == reflect.Struct && data[0] == '{' {
+		return nil, data, nil
+	}
+	return slices.Concat([]byte{'['}, data, []byte{']'}), nil, nil
 }
 
 // Result decodes the result of a build of the function.
@@ -267,8 +341,28 @@ func decodeInput(in any, args []any, kwargs map[string]any) error {
 	return nil
 }
 
-// convert goes through JSON, so that a field takes just what its type decodes.
+// convert goes through JSON, so that a field takes just what its type decodes;
+// for plain values of plain types that is known.
 func convert(dst reflect.Value, v any, what string) error {
+	if survives(dst.Type()) {
+		switch v := v.(type) {
+		case int64:
+			if dst.CanInt() && !dst.OverflowInt(v) {
+				dst.SetInt(v)
+				return nil
+			}
+		case string:
+			if dst.Kind() == reflect.String {
+				dst.SetString(strings.ToValidUTF8(v, "\uFFFD"))
+				return nil
+			}
+		case bool:
+			if dst.Kind() == reflect.Bool {
+				dst.SetBool(v)
+				return nil
+			}
+		}
+	}
 	data, err := json.Marshal(v)
 	if err != nil {
 		return Errorf(Invalid, "%s: %v", what, err)

@@ -42,26 +42,31 @@ type Resolved struct {
 // placeholder replaced: the task's own, else the build's, else the job's. b may be nil.
 func ResolveArguments(j *Job, b *Build, phase Phase, retval func(Retval) (any, error), secret func(Secret) (any, error)) (*Resolved, error) {
 	r := &Resolved{Args: j.Args, Kwargs: j.Kwargs, Env: j.Env}
-	sources := []*Task{}
+	var args, kwargs EncodedArguments
 	if b != nil {
-		sources = append(sources, &Task{Args: b.Args, Kwargs: b.Kwargs})
+		args, kwargs = b.Args, b.Kwargs
 	}
 	if t := j.TaskOf(phase); t != nil {
-		sources = append(sources, t)
-	}
-	for _, t := range sources {
-		var err error
 		if t.Args != nil {
-			if r.Args, err = decodeList(t.Args); err != nil {
-				return nil, UserError("stored arguments: %v", err)
-			}
+			args = t.Args
 		}
 		if t.Kwargs != nil {
-			if r.Kwargs, err = decodeMap(t.Kwargs); err != nil {
-				return nil, UserError("stored arguments: %v", err)
-			}
+			kwargs = t.Kwargs
 		}
 	}
+	var err error
+	if args != nil {
+		if r.Args, err = decodeList(args); err != nil {
+			return nil, UserError("stored arguments: %v", err)
+		}
+	}
+	if kwargs != nil {
+		if r.Kwargs, err = decodeMap(kwargs); err != nil {
+			return nil, UserError("stored arguments: %v", err)
+		}
+	}
+	// What was decoded just now is nobody else's: without placeholders it is not copied.
+	asIs := func(data EncodedArguments) bool { return data != nil && !MayHavePlaceholders(data) }
 	replace := func(ph any) (any, error) {
 		if s, ok := ph.(Secret); ok {
 			return secret(s)
@@ -76,15 +81,15 @@ func ResolveArguments(j *Job, b *Build, phase Phase, retval func(Retval) (any, e
 		}
 		return v, nil
 	}
-	if len(r.Args) > 0 {
+	if len(r.Args) > 0 && !asIs(args) {
 		v, err := ReplaceArguments(r.Args, replace)
 		if err != nil {
 			return nil, err
 		}
 		r.Args = v.([]any)
 	}
-	for _, m := range []*map[string]any{&r.Kwargs, &r.Env} {
-		if len(*m) == 0 {
+	for i, m := range []*map[string]any{&r.Kwargs, &r.Env} {
+		if len(*m) == 0 || i == 0 && asIs(kwargs) {
 			continue
 		}
 		v, err := ReplaceArguments(*m, replace)

@@ -2,13 +2,61 @@ package jobcontrol
 
 import (
 	"bytes"
+	"cmp"
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
+	"sync"
 )
 
 // MaxResult is the largest result of a build, in bytes of JSON.
 const MaxResult = 1 << 20
+
+// surviving remembers the answers of survives, by reflect.Type.
+var surviving sync.Map
+
+// survives tells whether every value of a type is known to come back equal after
+// encoding and decoding: numbers, strings of valid UTF-8 and booleans, and lists
+// and structs of them whose fields all have names of their own.
+func survives(t reflect.Type) bool {
+	if yes, ok := surviving.Load(t); ok {
+		return yes.(bool)
+	}
+	yes := plain(t, map[reflect.Type]bool{})
+	surviving.Store(t, yes)
+	return yes
+}
+
+func plain(t reflect.Type, above map[reflect.Type]bool) bool {
+	for _, coder := range []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler](), reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()} {
+		if t.Implements(coder) || reflect.PointerTo(t).Implements(coder) {
+			return false
+		}
+	}
+	switch k := t.Kind(); {
+	case k >= reflect.Bool && k <= reflect.Float64 || k == reflect.String:
+		return t != reflect.TypeFor[json.Number]()
+	case k == reflect.Slice || k == reflect.Array:
+		return !above[t] && plain(t.Elem(), above)
+	case k != reflect.Struct || above[t]:
+		return false
+	}
+	above[t] = true
+	defer delete(above, t)
+	names := map[string]bool{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name = strings.ToLower(cmp.Or(name, f.Name))
+		if !f.IsExported() || f.Anonymous || strings.Contains(options, "string") || name == "-" || names[name] || !plain(f.Type, above) {
+			return false
+		}
+		names[name] = true
+	}
+	return true
+}
 
 // EncodeResult makes the stored form of what a task returned. A value that JSON
 // cannot hold, that does not come back equal after encoding and decoding, or
@@ -34,7 +82,7 @@ func EncodeResult(v any) (json.RawMessage, error) {
 			return refuse("%v", err)
 		}
 		data = bytes.TrimRight(buf.Bytes(), "\n")
-		if !bytes.Equal(data, []byte("null")) {
+		if !bytes.Equal(data, []byte("null")) && (bytes.Contains(data, []byte(`\ufffd`)) || !survives(reflect.TypeOf(v))) {
 			back := reflect.New(reflect.TypeOf(v))
 			if err := json.Unmarshal(data, back.Interface()); err != nil {
 				return refuse("it does not decode again: %v", err)

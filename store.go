@@ -23,6 +23,9 @@ type Store interface {
 	Leases
 	Logs
 	SharedValues
+	Queue
+	Services
+	Hints
 	Close() error
 }
 
@@ -50,8 +53,13 @@ type NewRun struct {
 }
 
 // NewBuild is one build of a [NewRun].
+//
+// While an unfinished build with the same Unique key exists in the project, a
+// lone build is not made: its Run is that build's. A member of a larger Run that
+// meets one is a conflict that names it. A service that drains is a conflict, too,
+// unless a program executes the Run in the foreground.
 type NewBuild struct {
-	Build      Build  // Job, Args, Kwargs, Tries, RetryDelay, ReadyAt, Pins, AgainOf, Why are used; ids, place, state and claim are set
+	Build      Build  // Job, Args, Kwargs, Service, Priority, Unique, Key, Tries, RetryDelay, ReadyAt, Pins, AgainOf, Why are used, and State where it is Held; ids, place, other states and claim are set
 	Definition []byte // canonical JSON of the job
 	Hash       string // its content hash
 	Members    []int  // indexes, in NewRun.Builds, of the dependencies that are members
@@ -66,6 +74,9 @@ type Runs interface {
 	// dependencies are set to the members' builds. Builds without unfinished
 	// member dependencies are queued (or scheduled), the others waiting.
 	CreateRun(ctx context.Context, n NewRun) (*Run, []Build, error)
+	// CreateRuns stores many Runs in one transaction, as CreateRun would one after
+	// the other, and returns their ids. It is made for lone builds in thousands.
+	CreateRuns(ctx context.Context, many []NewRun) ([]int64, error)
 	// Run returns a Run with its counts; also for a lone build's id.
 	Run(ctx context.Context, id int64) (*Run, error)
 	// ListRuns returns the Runs that the filter selects, newest first, lone builds included.
@@ -132,6 +143,7 @@ type Ended struct {
 	Changed  bool        // Finish: the run phase was executed
 	Result   json.RawMessage
 	ReadyAt  time.Time // Retry: not before
+	Service  string    // Retry: the service where it is tried again; "": the same
 }
 
 // Released is what finishing a build did to others of its Run.

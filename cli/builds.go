@@ -57,6 +57,9 @@ func newBuilds(e *environment) *cobra.Command {
 	f.StringVar(&o.job, "job", "", "the same as the argument, for a job named like a command")
 	_ = cmd.RegisterFlagCompletionFunc("order", cobra.FixedCompletions([]string{"asc", "desc"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.AddCommand(newBuildsShow(e), newBuildsLog(e), newBuildsResult(e), newBuildsDelete(e), newBuildsAgain(e))
+	for _, s := range steerings {
+		cmd.AddCommand(newBuildsSteer(e, s))
+	}
 	return cmd
 }
 

@@ -133,7 +133,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 // program that executed its Run died.
 func (s *opened) ended(ctx context.Context, id int64, rescue bool) (bool, error) {
 	if rescue {
-		if _, err := s.rescue(ctx); err != nil {
+		if err := s.rescue(ctx); err != nil {
 			return false, err
 		}
 	}

@@ -83,7 +83,22 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	if word := outcomeWord(b); word != "" {
 		state.text += ", " + word
 	}
+	switch b.Stopping {
+	case jobcontrol.ToCancel:
+		state.text += ", its worker is asked to cancel it"
+	case jobcontrol.ToSuspend:
+		state.text += ", its worker is asked to suspend it"
+	}
 	field("State", state)
+	if b.Service != "" {
+		field("Service", b.Service)
+	}
+	if b.Priority != 0 {
+		field("Priority", itoa(int64(b.Priority)))
+	}
+	if b.State == jobcontrol.Scheduled {
+		field("Not before", clock(b.ReadyAt))
+	}
 	if b.Why != "" {
 		field("Why", b.Why)
 	}

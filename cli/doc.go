@@ -5,8 +5,9 @@
 // # Model
 //
 // A [Program] is one invocation as a value: arguments, environment, streams,
-// signals. Its commands ask a [jobcontrol.Client]; only open.go knows which
-// store, which file and which executor stand behind it.
+// signals. Its commands ask a [jobcontrol.Client]; only open.go and place.go know
+// which store, which file and which executor stand behind it. What takes a while
+// and belongs to nobody who waits, a worker, stops at the first signal by itself.
 //
 // # What goes where
 //

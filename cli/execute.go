@@ -43,13 +43,18 @@ func inForegroundOf(ctx context.Context, e *environment, o executeOptions, n nee
 	return nil
 }
 
+// The width of the column of job ids.
+const (
+	leastNames = 8
+	mostNames  = 36
+)
+
 // nameWidth is the width for the job ids of a set, within reason.
 func nameWidth(jobs *jobcontrol.Jobs) int {
-	const most = 36
-	n := 8
+	n := leastNames
 	for _, j := range jobs.All() {
-		if n = max(n, width(j.ID)); n >= most {
-			return most
+		if n = max(n, width(j.ID)); n >= mostNames {
+			return mostNames
 		}
 	}
 	return n

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 
@@ -75,6 +76,10 @@ type buildJSON struct {
 	State      jobcontrol.State `json:"state"`
 	Changed    *bool            `json:"changed"`
 	Attempts   int              `json:"attempts"`
+	Service    string           `json:"service"`
+	Priority   int              `json:"priority"`
+	ReadyAt    *stamp           `json:"ready_at"`
+	Stopping   *string          `json:"stopping"`
 	CreatedAt  *stamp           `json:"created_at"`
 	StartedAt  *stamp           `json:"started_at"`
 	FinishedAt *stamp           `json:"finished_at"`
@@ -89,6 +94,7 @@ type buildJSON struct {
 func newBuildJSON(b *jobcontrol.Build) buildJSON {
 	out := buildJSON{
 		ID: b.ID, Job: b.Job, Run: b.Run, State: b.State, Changed: b.Changed, Attempts: b.Attempts,
+		Service: cmp.Or(b.Service, jobcontrol.DefaultService), Priority: b.Priority, ReadyAt: newStamp(b.ReadyAt), Stopping: orNull(string(b.Stopping)),
 		CreatedAt: newStamp(b.CreatedAt), StartedAt: newStamp(b.StartedAt), FinishedAt: newStamp(b.FinishedAt),
 		Result: b.Result, ResultOf: orNull(b.ResultOf), Failure: newFailureJSON(b.Failure, false),
 		Pins: b.Pins, AgainOf: orNull(b.AgainOf), Why: orNull(b.Why),

@@ -6,19 +6,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/config"
 	"github.com/jobcontrol/jobcontrol/executor"
-	"github.com/jobcontrol/jobcontrol/store/sqlite"
 	"github.com/jobcontrol/jobcontrol/worker"
 )
 
-// This file is the only one that knows which store, which file and which
-// executor stand behind a client.
+// This file and place.go are the only ones that know which store, which file and
+// which executor stand behind a client.
 
 // need says what a command wants to be opened.
 type need int
@@ -26,18 +24,39 @@ type need int
 const (
 	needStore     need = iota // the store; the file only where it names it
 	needStoreWork             // … and to execute what the store knows, with the file's secrets
+	needWorker                // … for as long as builds come
+	needServices              // the store, which is made, and what the file says of services
 	needJobs                  // the file and the store
 	needChecks                // … and to execute checks, storing nothing
+	needQueue                 // … and to leave jobs to workers
 	needWork                  // … and to execute jobs
 )
 
+// fileMayMiss tells whether the command needs no file where --storage names the store.
+func (n need) fileMayMiss() bool { return n == needStoreWork || n == needWorker || n == needServices }
+
+// makes tells whether the command makes the store where there is none.
+func (n need) makes() bool {
+	return n == needWorker || n == needServices || n == needQueue || n == needWork
+}
+
+// executes tells whether the command executes tasks.
+func (n need) executes() bool {
+	return n == needStoreWork || n == needWorker || n == needChecks || n == needWork
+}
+
 // opened is what a command works with until it closes it.
 type opened struct {
-	client  jobcontrol.Client
-	jobs    *jobcontrol.Jobs // without jobs where no file was read
-	project string
-	rescue  func(context.Context) ([]jobcontrol.Interruption, error)
-	closers []func()
+	client   jobcontrol.Client
+	place    place
+	store    jobcontrol.Store
+	jobs     *jobcontrol.Jobs // without jobs where no file was read
+	services []jobcontrol.Service
+	project  string
+	secret   func(ctx context.Context, name string) (string, error)
+	executor jobcontrol.Executor
+	guardian *executor.Guardian // nil: there is none
+	closers  []func()
 }
 
 // close frees everything, in the reverse order of opening.
@@ -65,31 +84,33 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	if err != nil {
 		return nil, err
 	}
-	place, err := e.placeOf(f)
-	if err != nil {
+	s := &opened{}
+	if s.place, err = e.placeOf(ctx, f); err != nil {
 		return nil, err
 	}
-	s := &opened{}
 	if s.jobs, err = jobsOf(f); err != nil {
 		return nil, err
 	}
-	store, err := openStore(ctx, place, n == needWork)
-	if err != nil {
+	if s.store, err = openStore(ctx, s.place, n.makes()); err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, func() { _ = store.Close() }) // what was written is durable already
-	if err := store.Install(ctx); err != nil {
-		s.close()
-		return nil, err
+	s.closers = append(s.closers, func() { _ = s.store.Close() }) // what was written is durable already
+	// What somebody only looks at is not changed where others share it.
+	if s.place.postgres == "" || n.makes() {
+		if err := s.store.Install(ctx); err != nil {
+			s.close()
+			return nil, err
+		}
 	}
-	cfg := worker.Config{Store: store, Jobs: s.jobs, Registry: e.program.Registry, Parallel: parallel}
+	cfg := worker.Config{Store: s.store, Jobs: s.jobs, Registry: e.program.Registry, Parallel: parallel}
 	if f != nil {
 		cfg.Secret, cfg.Project, cfg.File = f.Secret, f.Project, f.Path
-		s.project = f.Project
+		s.secret, s.project, s.services = f.Secret, f.Project, f.Services
 	}
-	cfg.Executor = s.executor(e, n)
+	s.execute(e, n)
+	cfg.Executor = s.executor
 	client := worker.NewClient(cfg)
-	s.client, s.rescue = client, client.Rescue
+	s.client = client
 	if err := e.tellInterrupted(ctx, client, s.project, run); err != nil {
 		s.close()
 		return nil, err
@@ -97,18 +118,33 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	return s, nil
 }
 
-// executor starts what executes tasks, for commands that do.
-func (s *opened) executor(e *environment, n need) jobcontrol.Executor {
+// execute starts what executes tasks, for commands that do.
+func (s *opened) execute(e *environment, n need) {
 	c := executor.Config{Registry: e.program.Registry}
-	if n != needStore && n != needJobs && e.program.helpers {
+	if n.executes() && e.program.helpers {
 		// It is not closed: it ends when this process does, a moment later, and
 		// nobody has to wait for its last look.
-		c.Guardian = executor.NewGuardian([]string{"jobcontrol-guardian"})
+		s.guardian = executor.NewGuardian([]string{"jobcontrol-guardian"})
+		c.Guardian = s.guardian
 		c.Subreaper = true
 	}
 	x := executor.New(c)
 	s.closers = append(s.closers, x.Close)
-	return x
+	s.executor = x
+}
+
+// rescue looks for programs that died.
+func (s *opened) rescue(ctx context.Context) error {
+	_, err := s.store.Rescue(ctx, worker.Alive)
+	return err
+}
+
+// describe tells the store the services of the file.
+func (s *opened) describe(ctx context.Context) error {
+	if len(s.services) == 0 {
+		return nil
+	}
+	return s.client.PutServices(ctx, s.services)
 }
 
 // tellInterrupted looks for programs that died and tells which Runs wait for a
@@ -225,7 +261,7 @@ func (e *environment) fileFor(ctx context.Context, n need) (*config.File, error)
 	if e.storage != "" && n == needStore {
 		return nil, nil
 	}
-	if e.storage != "" && n == needStoreWork && !named {
+	if e.storage != "" && n.fileMayMiss() && !named {
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 			return nil, nil
 		}
@@ -290,77 +326,4 @@ func (e *environment) unknownFunctions(jobs *jobcontrol.Jobs) []string {
 		}
 	}
 	return out
-}
-
-// A place is where a store is.
-type place struct {
-	memory bool
-	path   string // of an SQLite file
-}
-
-// String is the place as a URL.
-func (p place) String() string {
-	if p.memory {
-		return "memory:"
-	}
-	return "sqlite:" + p.path
-}
-
-// place finds the store for commands that need nothing else.
-func (e *environment) place(ctx context.Context) (place, error) {
-	f, err := e.fileFor(ctx, needStore)
-	if err != nil {
-		return place{}, err
-	}
-	return e.placeOf(f)
-}
-
-// placeOf finds the store: --storage, else what the file says, else beside it.
-// A path in the file is relative to its directory, one of --storage to this one.
-func (e *environment) placeOf(f *config.File) (place, error) {
-	if e.storage != "" {
-		return parsePlace("--storage", e.storage, "")
-	}
-	dir := f.Dir
-	if f.Storage != "" {
-		return parsePlace("storage", f.Storage, dir)
-	}
-	return place{path: filepath.Join(dir, ".jobcontrol", "state.db")}, nil
-}
-
-// parsePlace reads the URL of a store.
-func parsePlace(what, url, dir string) (place, error) {
-	scheme, rest, ok := strings.Cut(url, ":")
-	switch {
-	case !ok:
-		return place{}, usage("use sqlite:PATH or memory:", "%s %q is no URL", what, url)
-	case scheme == "memory":
-		return place{memory: true}, nil
-	case scheme == "postgresql" || scheme == "postgres":
-		return place{}, usage("use sqlite:PATH", "%s: PostgreSQL is not available in this version", what)
-	case scheme != "sqlite":
-		return place{}, usage("use sqlite:PATH or memory:", "%s: there is no store for %q", what, scheme+":")
-	}
-	if after, ok := strings.CutPrefix(rest, "///"); ok { // sqlite:///PATH, as others write it
-		rest = "/" + after
-	}
-	if rest == "" {
-		return place{}, usage("such as sqlite:state.db", "%s %q names no file", what, url)
-	}
-	if !filepath.IsAbs(rest) {
-		rest = filepath.Join(dir, rest)
-	}
-	return place{path: rest}, nil
-}
-
-// openStore opens a store. One that does not exist is only made where create says
-// so; else an empty one stands for it that ends with the program.
-func openStore(ctx context.Context, p place, create bool) (jobcontrol.Store, error) {
-	path := p.path
-	if p.memory {
-		path = sqlite.Memory
-	} else if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !create {
-		path = sqlite.Memory
-	}
-	return sqlite.Open(ctx, path, sqlite.Options{})
 }

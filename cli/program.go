@@ -24,8 +24,9 @@ type Program struct {
 	Stderr   io.Writer            // nil: dropped
 
 	// Signals brings requests to stop: the first one asks the jobs to stop and
-	// executes the clean-up steps, the second one ends the program at once. Nil:
-	// only the context does the former.
+	// executes the clean-up steps, the second one ends the program at once. A
+	// worker ends its builds at the first one, gives them back at the second one,
+	// and ends at once at the third. Nil: only the context does the former.
 	Signals <-chan os.Signal
 
 	helpers bool // this program can execute itself as a helper process
@@ -63,7 +64,7 @@ func (p Program) Main() int {
 const idleStop = 2 * time.Second
 
 // Run executes one command and returns the exit status. Cancelling ctx is what
-// the first signal does. After the second one it returns at once, with jobs still
+// the first signal does. After the last one it returns at once, with jobs still
 // being executed: the caller ends the process, and with it the guardian ends theirs.
 func (p Program) Run(ctx context.Context) int {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -82,10 +83,14 @@ func (p Program) Run(ctx context.Context) int {
 			}
 		case s := <-p.Signals:
 			e.interrupted.Store(true)
+			if w := e.worker.Load(); w != nil && n == 1 {
+				w.abort()
+				continue
+			}
 			if n == 0 {
 				e.announceStop()
 				cancel(&jobcontrol.Error{Code: jobcontrol.Interrupted, Message: "interrupted by " + signalName(s)})
-				if !e.working.Load() {
+				if !e.working.Load() && e.worker.Load() == nil {
 					idle = time.After(idleStop)
 				}
 				continue
@@ -117,6 +122,15 @@ type environment struct {
 
 	interrupted atomic.Bool // by the first signal
 	working     atomic.Bool // jobs are executed in the foreground
+
+	worker atomic.Pointer[stopper] // of a worker; nil: this is none
+}
+
+// stopper ends a worker: its first signal lets it end what it has begun, the
+// second one calls abort. abort may be called again.
+type stopper struct {
+	told  string // what the first signal says
+	abort func()
 }
 
 func newEnvironment(p Program) *environment {
@@ -141,6 +155,10 @@ func (e *environment) getenv(name string) string {
 
 // announceStop says what the first signal does, where jobs are being executed.
 func (e *environment) announceStop() {
+	if w := e.worker.Load(); w != nil {
+		e.note("%s", w.told)
+		return
+	}
 	if e.working.Load() {
 		e.note("stopping: the jobs are asked to end and clean-up steps follow; once more to end at once")
 	}

@@ -41,6 +41,7 @@ const (
 	groupFile  = "file"
 	groupDo    = "do"
 	groupLook  = "look"
+	groupWork  = "work"
 	groupStore = "store"
 )
 
@@ -62,7 +63,7 @@ func newRoot(e *environment) *cobra.Command {
 	}
 	f := root.PersistentFlags()
 	f.StringVarP(&e.file, "config-file", "c", "", "the `file` with the jobs (default $JOBCONTROL_CONFIG_FILE, else jobcontrol.yaml)")
-	f.StringVar(&e.storage, "storage", "", "the store: sqlite:`path` or memory: (default the file's, else .jobcontrol/state.db beside it)")
+	f.StringVar(&e.storage, "storage", "", "the store: a `url` sqlite:PATH, postgresql://… or memory: (default the file's, else .jobcontrol/state.db beside it)")
 	f.StringVar(&e.format, "format", "human", "what standard output has: `form` human or json")
 	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"human", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.PersistentPreRunE = func(*cobra.Command, []string) error {
@@ -88,6 +89,7 @@ func addCommands(root *cobra.Command, e *environment) {
 		&cobra.Group{ID: groupFile, Title: "The file:"},
 		&cobra.Group{ID: groupDo, Title: "Do:"},
 		&cobra.Group{ID: groupLook, Title: "Look:"},
+		&cobra.Group{ID: groupWork, Title: "Workers:"},
 		&cobra.Group{ID: groupStore, Title: "The program and its store:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -98,8 +100,10 @@ func addCommands(root *cobra.Command, e *environment) {
 	}
 	add(groupFile, newInit(e), newValidate(e), newDumpConfig(e), newTasks(e))
 	add(groupDo, newPlan(e), newRun(e), newBuild(e), newTell(e))
-	add(groupLook, newJobs(e), newBuilds(e), newRuns(e))
-	add(groupStore, newInstall(e), newUninstall(e), newVersion(e))
+	add(groupLook, newJobs(e), newGraph(e), newBuilds(e), newRuns(e))
+	add(groupWork, newWorker(e), newServe(e), newWorkers(e), newServices(e))
+	root.AddCommand(newRescue(e))
+	add(groupStore, newInstall(e), newUninstall(e), newDoctor(e), newBench(e), newVersion(e))
 }
 
 // execute executes one command line and returns the exit status.

@@ -12,6 +12,7 @@ import (
 type runOptions struct {
 	requestOptions
 	executeOptions
+	detachOptions
 	noAct bool
 	jobs  []string
 }
@@ -27,11 +28,15 @@ default up to 3 times, while everything that does not depend on it goes on.
 Clean-up steps follow at the end, last in first out.
 
 The first Ctrl-C (or SIGTERM) asks the jobs to stop and executes the clean-up
-steps, the second one ends everything at once.`,
+steps, the second one ends everything at once.
+
+With --detach nothing is executed here: any worker of the jobs' services does it,
+on any machine (see jobcontrol worker --help).`,
 		Example: `  jobcontrol run site
   jobcontrol run -v -j 4 site mail
   jobcontrol run -n site                   # what would be done
-  jobcontrol run --kwarg release=12 site   # in every job that has this argument`,
+  jobcontrol run --kwarg release=12 site   # in every job that has this argument
+  jobcontrol run --detach --delay 1h site  # for the workers, in an hour`,
 		Args:              arguments(1, -1, "the jobs to run"),
 		ValidArgsFunction: e.completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,11 +47,15 @@ steps, the second one ends everything at once.`,
 			if err := o.checkTries(cmd); err != nil {
 				return err
 			}
+			if err := o.detachOptions.check(cmd); err != nil {
+				return err
+			}
 			return runJobs(cmd.Context(), e, o)
 		},
 	}
 	o.verbFlags(cmd)
 	o.executeOptions.flags(cmd)
+	o.detachOptions.flags(cmd)
 	cmd.Flags().BoolVarP(&o.noAct, "no-act", "n", false, "only say what would be done: the same as plan")
 	return cmd
 }
@@ -56,8 +65,11 @@ func runJobs(ctx context.Context, e *environment, o runOptions) error {
 	if err != nil {
 		return err
 	}
-	if o.noAct {
+	if o.noAct { // whoever would execute it
 		return showPlan(ctx, e, o.executeOptions, r)
+	}
+	if o.detach {
+		return o.submit(ctx, e, r)
 	}
 	return inForeground(ctx, e, o.executeOptions, needWork, func(ctx context.Context, c jobcontrol.Client, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
 		return c.Execute(ctx, r, watch)

@@ -12,8 +12,10 @@ func newRunsCancel(e *environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "cancel N",
 		Short: "Cancel a run that has not ended",
-		Long: `Cancel a run. A program that executes it in the foreground is asked to stop, and
-executes the clean-up steps; one that was interrupted is ended.`,
+		Long: `Cancel a run. Of a detached run what nobody executes is cancelled at once, and
+the workers of the rest are asked to stop; they execute the clean-up steps. A
+program that executes it in the foreground is asked to stop, and executes them;
+a run that was interrupted is ended.`,
 		Args: arguments(1, 1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := number("run", args[0])

@@ -18,6 +18,7 @@ import (
 	"github.com/jobcontrol/jobcontrol/cli"
 	"github.com/jobcontrol/jobcontrol/config"
 	"github.com/jobcontrol/jobcontrol/executor"
+	"github.com/jobcontrol/jobcontrol/internal/pgtest"
 )
 
 // The scripts are in testdata/script of the module. Beside testscript's own they
@@ -27,17 +28,27 @@ import (
 //	json PATH VALUE       the last standard output is JSON with this value there;
 //	                      ~PATTERN: a string that matches, len:PATH: its length
 //	await FILE            wait until the file is there
+//	until PATTERN COMMAND...  execute a command until its standard output matches
+//	postgres NAME         make a database; its URL is in this environment variable
 //
 // and two programs: jobcontrol, and crawler, which embeds it with functions.
 func TestMain(m *testing.M) {
 	// The helper processes of the programs below are this one, too.
 	executor.Child()
 	config.Child()
-	testscript.Main(m, map[string]func(){
+	testscript.Main(withServer{m}, map[string]func(){
 		"jobcontrol": func() { os.Exit(cli.Program{Version: "v0.0.0-test"}.Main()) },
 		"crawler":    func() { os.Exit(cli.Main(crawler())) },
 	})
 }
+
+// server is the PostgreSQL server of the scripts, started by the first that wants it.
+var server pgtest.Server
+
+type withServer struct{ m *testing.M }
+
+// Run runs the tests and stops the server.
+func (w withServer) Run() int { return server.Main(w.m) }
 
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -52,7 +63,14 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "json": jsonValue, "await": await,
+			"status": status, "json": jsonValue, "await": await, "until": until,
+			"postgres": func(ts *testscript.TestScript, neg bool, args []string) {
+				if neg || len(args) != 1 {
+					ts.Fatalf("usage: postgres NAME")
+				}
+				_, url := server.Database(t)
+				ts.Setenv(args[0], url)
+			},
 		},
 	})
 }
@@ -120,6 +138,20 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 		}
 	}
 	ts.Fatalf("%s does not appear", args[0])
+}
+
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN COMMAND...")
+	}
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for begin := time.Now(); time.Since(begin) < 20*time.Second; time.Sleep(20 * time.Millisecond) {
+		if ts.Exec(args[1], args[2:]...) == nil && pattern.MatchString(ts.ReadFile("stdout")) {
+			return
+		}
+	}
+	ts.Fatalf("%q does not appear", args[0])
 }
 
 // crawler returns the functions of the program of that name.

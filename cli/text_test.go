@@ -71,24 +71,6 @@ func TestVisible(t *testing.T) {
 	}
 }
 
-// FuzzVisible holds that nothing but line ends and tabs steers a terminal.
-func FuzzVisible(f *testing.F) {
-	for _, s := range []string{"a", "\x1b[31m", "\x1b]8;;x\x07", "\xc2\x9b", "\x1b\x1b[0m[2J", "\r\n\r"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		for _, r := range visible(s) {
-			if r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r <= 0x9f || r >= 0x202a && r <= 0x202e {
-				t.Errorf("visible(%q) has %U", s, r)
-			}
-		}
-		kept := escape(s, true)
-		if rest := strings.ReplaceAll(escape(kept, false), "\x1b", "!"); strings.Contains(rest, "!") && !strings.Contains(s, "!") {
-			t.Errorf("escape(%q) keeps an escape character beside colours: %q", s, kept)
-		}
-	})
-}
-
 func TestLine(t *testing.T) {
 	if got, want := line("one\r\ntwo\tthree\n"), "one⏎two three"; got != want {
 		t.Errorf("line = %q, want %q", got, want)

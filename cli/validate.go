@@ -26,13 +26,18 @@ func validate(ctx context.Context, e *environment) error {
 			OK       bool     `json:"ok"`
 			File     string   `json:"file"`
 			Jobs     int      `json:"jobs"`
+			Services int      `json:"services"`
 			Warnings []string `json:"warnings"`
-		}{true, f.Path, f.Jobs.Len(), orEmpty(append(e.warnings(f), unknown...))})
+		}{true, f.Path, f.Jobs.Len(), len(f.Services), orEmpty(append(e.warnings(f), unknown...))})
 	}
 	e.warn(f)
 	for _, w := range unknown {
 		e.note("warning: %s", visible(w))
 	}
-	e.printf("%s: ok, %s", line(f.Path), plural(f.Jobs.Len(), "job"))
+	what := plural(f.Jobs.Len(), "job")
+	if n := len(f.Services); n > 0 {
+		what += ", " + plural(n, "service")
+	}
+	e.printf("%s: ok, %s", line(f.Path), what)
 	return nil
 }

@@ -32,11 +32,15 @@ func ChildCommand() []string { return template.Command() }
 type File struct {
 	Path    string // as it was given to Load
 	Dir     string // its directory, absolute; relative paths in it begin here
-	Storage string // URL of the store; empty: the default
+	Storage string // URL of the store; empty: the default, or StorageSecret
 	Project string // empty: none
 	Secrets map[string]SecretSource
 	Meta    map[string]any
 	Jobs    *jobcontrol.Jobs
+
+	StorageSecret string // the secret that is the URL of the store; empty: none
+
+	Services []jobcontrol.Service // those that are described, in their order
 
 	Expanded string      // its text after templates; literal secrets are ***
 	Warnings Diagnostics // what may not be meant

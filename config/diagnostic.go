@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -153,6 +155,7 @@ func (r *report) add(warning bool, d *document, line, column int, hint, message 
 }
 
 func (r *report) put(warning bool, f finding) {
+	f.Message, f.Hint = shown(f.Message), shown(f.Hint)
 	k := key{f.Pos, f.Message, warning}
 	switch {
 	case r.seen[k], warning && len(r.warnings) >= mostWarnings:
@@ -170,6 +173,17 @@ func (r *report) put(warning bool, f finding) {
 		r.errors = append(r.errors, f)
 		r.places[spot{f.doc, f.line, f.column}] = true
 	}
+}
+
+// shown is a text that may have names and tags of the file in it, fit to be shown:
+// YAML's escapes can make control characters of anything.
+func shown(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // spot is a place in the expanded text of a document.

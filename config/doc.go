@@ -9,6 +9,7 @@
 // error, and so is one whose feature does not exist yet.
 //
 //	storage: sqlite:state.db            where builds are kept
+//	services: {web: {concurrency: 4}}   limits that hold on all workers together
 //	project: crawler                    the name under which a fleet knows these definitions
 //	secret:                             values that are never shown: where each is read from
 //	  token: {env: CRAWLER_TOKEN}

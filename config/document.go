@@ -31,6 +31,7 @@ type document struct {
 	shown    string // expanded, without its literal secrets
 
 	secrets []string          // literal secrets, not to be shown
+	inURLs  []string          // passwords, not to be shown in a URL
 	lines   map[string]*lines // of the files that excerpts were taken from
 }
 
@@ -109,10 +110,10 @@ func newDocument(name, dir string, order int, data []byte, r *report) *document 
 			Message: "the file is not text in UTF-8",
 		}}
 		switch c, n := utf8.DecodeRuneInString(text[at:]); {
-		case n > 1:
+		case c == 0x85 || c == 0x2028 || c == 0x2029:
 			f.Message = fmt.Sprintf("the file has the line separator U+%04X in it", c)
 			f.Hint = fmt.Sprintf(`write "\u%04x" in double quotes`, c)
-		case c < 0x20 || c == 0x7f:
+		case n > 1 || c < 0x20 || c == 0x7f:
 			f.Message = fmt.Sprintf("the file has a control character (0x%02X) in it", c)
 		}
 		r.put(false, f)
@@ -131,7 +132,7 @@ func badByte(text string) int {
 			if _, n := utf8.DecodeRuneInString(text[i:]); n == 1 {
 				return i
 			}
-		case c < 0x20 && c != '\n' && c != '\t', c == 0x7f, c == 0x85, c == 0x2028, c == 0x2029:
+		case c < 0x20 && c != '\n' && c != '\t', c >= 0x7f && c < 0xa0, c == 0x2028, c == 0x2029:
 			return i
 		}
 	}

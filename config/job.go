@@ -129,6 +129,8 @@ func (b *jobBuilder) identity(s slot) bool {
 		j.Tags, _ = r.texts(s.value, "tags", "a tag")
 	case "service":
 		j.Service, _ = r.text(s.value, "service")
+		n := deref(s.value)
+		b.queues = append(b.queues, reference{r, n.Line, n.Column, j.Service, b.index})
 	case "repr_function":
 		j.Repr, _ = r.text(s.value, "repr_function")
 	case "on_delete":

@@ -26,6 +26,7 @@ type loading struct {
 	origins  []origin    // of the jobs
 	defaults []slot      // of the file that was asked for
 	wanted   []reference // each !secret
+	queues   []reference // each service of a job
 	strays   []reference // each !retval of no dependency
 }
 
@@ -100,6 +101,10 @@ func (l *loading) main(d *document) error {
 			l.storage(r, e)
 		case "project":
 			l.project(r, e)
+		case "services":
+			if !isNull(e.value) {
+				l.services(r, e.value)
+			}
 		case "template":
 			if !isNull(e.value) {
 				r.boolean(e.value, "template")
@@ -123,7 +128,7 @@ func (l *loading) main(d *document) error {
 }
 
 var (
-	fileKeys    = []string{"storage", "secret", "defaults", "include", "meta", "project", "template", "jobs"}
+	fileKeys    = []string{"storage", "secret", "services", "defaults", "include", "meta", "project", "template", "jobs"}
 	includeKeys = []string{"secret", "defaults", "meta", "template", "jobs"}
 )
 
@@ -196,10 +201,15 @@ func (l *loading) storage(r *reader, e entry) {
 	if isNull(e.value) {
 		return
 	}
+	if n := deref(e.value); n.Tag == "!secret" && n.Kind == yaml.ScalarNode && n.Value != "" {
+		l.file.StorageSecret = n.Value
+		l.wanted = append(l.wanted, reference{r, n.Line, n.Column, n.Value, -1})
+		return
+	}
 	l.file.Storage, _ = r.text(e.value, "storage")
-	if m := urlPassword.FindString(l.file.Storage); m != "" && deref(e.value).Tag != "!env" {
-		r.warn(deref(e.value), "write !env NAME and keep the URL in the environment", "a password stands in the file")
-		r.hide(strings.TrimSuffix(m[strings.LastIndexByte(m, ':')+1:], "@"))
+	if password := passwordOf(l.file.Storage); password != "" && deref(e.value).Tag != "!env" {
+		r.warn(deref(e.value), "write !env NAME or !secret NAME for the URL, or keep the password in ~/.pgpass", "a password stands in the file")
+		r.hideURL(password)
 	}
 }
 
@@ -302,6 +312,7 @@ func (l *loading) checkReferences() {
 		}
 		w.fail(hint, fmt.Sprintf("there is no secret %q", w.name))
 	}
+	l.checkQueues()
 	if len(l.strays) == 0 {
 		return
 	}

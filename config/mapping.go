@@ -154,7 +154,11 @@ func custom(n *yaml.Node) bool {
 // unknown reports a key that nothing knows.
 func (r *reader) unknown(e entry, where string, known []string) {
 	if why, ok := notYet[e.name]; ok {
-		r.fail(e.key, why, "%q is not available in this version", e.name)
+		message := "%q is not available in this version"
+		if why == serviceHint {
+			message = "%q is no key of a job"
+		}
+		r.fail(e.key, why, message, e.name)
 		return
 	}
 	hint := ""
@@ -172,8 +176,10 @@ var notYet = map[string]string{
 	"for_each": "a template can make many jobs: {% for … %}",
 	"http":     "a command such as curl can do it",
 	"python":   "a command can: [python3, -c, …]",
-	"fallback": "", "concurrency": "", "services": "", "notify": "", "params": "",
+	"fallback": serviceHint, "concurrency": serviceHint, "rate": serviceHint, "notify": "", "params": "",
 }
+
+const serviceHint = "it is a key of a service: `services: {NAME: {…}}`, and `service: NAME` in the job"
 
 const scheduleHint = "start `jobcontrol run` or `build` from cron or a systemd timer"
 

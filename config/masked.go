@@ -25,6 +25,9 @@ func (d *document) masked(r *reader, root *yaml.Node) string {
 	var literals []*yaml.Node
 	var section, next *entry
 	for i := range top {
+		if v := deref(top[i].value); top[i].name == "storage" && v.Kind == yaml.ScalarNode {
+			d.hideURL(passwordOf(v.Value))
+		}
 		if top[i].name != "secret" {
 			continue
 		}
@@ -35,7 +38,7 @@ func (d *document) masked(r *reader, root *yaml.Node) string {
 		literals = literalsOf(r, section.value)
 	}
 	if len(literals) == 0 {
-		return d.expanded
+		return d.withoutValues(d.expanded)
 	}
 	for _, n := range literals {
 		d.hide(n.Value)

@@ -236,15 +236,35 @@ func (d *document) hide(value string) {
 	}
 }
 
+// hideURL keeps a password out of all excerpts where it stands in a URL. It may be
+// a word such as postgres, which stands for something else elsewhere.
+func (d *document) hideURL(password string) {
+	if password != "" {
+		d.inURLs = append(d.inURLs, password)
+	}
+}
+
 const mask = "***"
 
 var (
-	urlPassword  = regexp.MustCompile(`(://[^/\s:@]*:)[^/\s@]+@`)
+	urlPassword  = regexp.MustCompile(`(://[^/\s:@]*:)([^/\s]+)@`)
+	urlParameter = regexp.MustCompile(`[?&]password=([^&\s]+)`)
 	topLevel     = regexp.MustCompile(`^["']?[A-Za-z_]`)
 	secretKey    = regexp.MustCompile(`^["']?secret["']?[ \t]*:`)
 	secretPart   = regexp.MustCompile(`^\s*(?:-\s|["']?(?:env|file|command)["']?\s*:)`)
 	secretInline = regexp.MustCompile(`^\s*[\w.:"'-]+\s*:\s*(?:#.*|\{\s*["']?(?:env|file|command)["']?\s*:[^{}]*\}\s*(?:#.*)?)?$`)
 )
+
+// passwordOf is the password in the URL of a store, or "".
+func passwordOf(url string) string {
+	if m := urlPassword.FindStringSubmatch(url); m != nil {
+		return m[2]
+	}
+	if m := urlParameter.FindStringSubmatch(url); m != nil {
+		return m[1]
+	}
+	return ""
+}
 
 // mask hides the secrets in a line: values that are known, and in the section of
 // secrets whatever is not plainly a source.
@@ -266,6 +286,10 @@ func (d *document) mask(line string, inSection bool) string {
 func (d *document) withoutValues(text string) string {
 	for _, s := range d.secrets {
 		text = strings.ReplaceAll(text, s, mask)
+	}
+	for _, s := range d.inURLs {
+		text = strings.ReplaceAll(text, ":"+s+"@", ":"+mask+"@")
+		text = strings.ReplaceAll(text, "password="+s, "password="+mask)
 	}
 	return text
 }

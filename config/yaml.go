@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
 )
@@ -35,6 +36,10 @@ var errTooDeep = errors.New("values are nested deeper than 64 levels")
 // parse parses the expanded text. It returns nil where it found an error.
 func (d *document) parse(r *report) *yaml.Node {
 	fail := func(line, column int, hint, message string) *yaml.Node {
+		// What is missing at the end is missing in a line behind the last one, for the parser.
+		if all := d.linesOf(d.shownName()).all; line > len(all) {
+			line, column = len(all), utf8.RuneCountInString(all[len(all)-1])+1
+		}
 		r.add(false, d, line, column, hint, message)
 		return nil
 	}

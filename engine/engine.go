@@ -32,6 +32,9 @@ type Input struct {
 	Build  *jobcontrol.Build // with its claim
 	Job    *jobcontrol.Job   // its frozen definition
 	Number int               // of the attempt, from 1
+	// Cancel ends the context that the attempt is executed with, and that alone;
+	// nil: the engine makes one.
+	Cancel context.CancelCauseFunc
 	// Observe is told how each phase ended, in DoJobber's terms: a run-only job
 	// has a check that fails and a recheck that passes as its run did, a group a
 	// check that passes. May be nil.
@@ -50,6 +53,7 @@ type attempt struct {
 	phases  []jobcontrol.PhaseResult
 	started time.Time
 	ran     bool
+	held    jobcontrol.Prepared // the first phase's task; nil: it was not prepared, or is executed
 }
 
 func (e *Engine) now() time.Time {
@@ -63,10 +67,21 @@ func (e *Engine) now() time.Time {
 // successful, skipped, suspended, cancelled or failed. The error is a fault of
 // the store, or ErrLeaseLost: then the attempt was ended and nothing is known.
 func (e *Engine) Attempt(ctx context.Context, in Input) (jobcontrol.Ended, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	a := &attempt{Engine: e, Input: in, cancel: cancel, local: jobcontrol.NewLocal(nil), started: e.now()}
+	return e.attempt(in).goThrough(ctx)
+}
+
+func (e *Engine) attempt(in Input) *attempt {
+	a := &attempt{Engine: e, Input: in, local: jobcontrol.NewLocal(nil)}
 	a.rec = newRecorder(a)
+	return a
+}
+
+func (a *attempt) goThrough(ctx context.Context) (jobcontrol.Ended, error) {
+	if a.cancel = a.Cancel; a.cancel == nil {
+		ctx, a.cancel = context.WithCancelCause(ctx)
+		defer a.cancel(nil)
+	}
+	a.started = a.now()
 	ended := jobcontrol.Ended{}
 	value, failure, err := a.execute(ctx)
 	logs, progress, rerr := a.rec.close()
@@ -173,7 +188,7 @@ var runOnlyCheck = &jobcontrol.Failure{
 func both(recheck, ran *jobcontrol.Failure) *jobcontrol.Failure {
 	f := *recheck
 	if !ran.Kind.Repeatable() || ran.Kind == jobcontrol.FailTimeout && f.Kind == jobcontrol.FailError {
-		f.Kind = ran.Kind
+		f.Kind, f.Soft = ran.Kind, ran.Soft
 	}
 	f.Causes = append([]string{"run: " + ran.Message}, f.Causes...)
 	if len(f.Frames) == 0 {
@@ -216,12 +231,20 @@ func (a *attempt) perform(ctx context.Context, p jobcontrol.Phase) outcome {
 		return outcome{failure: jobcontrol.FailureOf(context.Cause(ctx), p), final: true}
 	}
 	durable := context.WithoutCancel(ctx)
-	args, env, err := a.arguments(durable, p)
-	switch {
-	case fault(err):
-		return outcome{err: err}
-	case err != nil: // another try would be the same, and nothing else can be executed without
-		return outcome{failure: noTry(jobcontrol.FailureOf(err, p)), final: true}
+	var execute func(context.Context) (any, error)
+	if a.held != nil {
+		execute = a.held.Execute
+	} else {
+		c, err := a.call(p, func(rv jobcontrol.Retval) (any, error) {
+			return jobcontrol.ResultOf(durable, a.Engine.Build, rv.Job, a.Input.Build.Pins[rv.Job])
+		})
+		switch {
+		case fault(err):
+			return outcome{err: err}
+		case err != nil: // another try would be the same, and nothing else can be executed without
+			return outcome{failure: noTry(jobcontrol.FailureOf(err, p)), final: true}
+		}
+		execute = func(ctx context.Context) (any, error) { return a.Executor.Execute(ctx, c) }
 	}
 	if p == jobcontrol.PhaseRun {
 		if a.Job.Cleanup != nil && a.MarkRan != nil {
@@ -232,7 +255,8 @@ func (a *attempt) perform(ctx context.Context, p jobcontrol.Phase) outcome {
 		a.ran = true
 	}
 	a.rec.setPhase(p)
-	o := a.safely(ctx, a.call(p, args, env))
+	a.held = nil
+	o := safely(ctx, p, execute)
 	if o.failure != nil && o.failure.Kind == jobcontrol.FailLost {
 		if err := a.rec.failed(); err != nil {
 			return outcome{err: err}
@@ -241,22 +265,22 @@ func (a *attempt) perform(ctx context.Context, p jobcontrol.Phase) outcome {
 	return o
 }
 
-// safely executes a call and encodes what it returns; code of the job's that
+// safely executes a task and encodes what it returns; code of the job's that
 // runs on this goroutine, such as that of its values, may panic.
-func (a *attempt) safely(ctx context.Context, c *jobcontrol.Call) (o outcome) {
+func safely(ctx context.Context, p jobcontrol.Phase, execute func(context.Context) (any, error)) (o outcome) {
 	defer func() {
 		if v := recover(); v != nil {
 			f := &jobcontrol.Failure{Kind: jobcontrol.FailPanic, Message: fmt.Sprintf("panic: %v", v)}
-			o = outcome{failure: jobcontrol.FailureOf(f, c.Phase)}
+			o = outcome{failure: jobcontrol.FailureOf(f, p)}
 		}
 	}()
-	v, err := a.Executor.Execute(ctx, c)
+	v, err := execute(ctx)
 	if err != nil {
-		return outcome{failure: jobcontrol.FailureOf(err, c.Phase)}
+		return outcome{failure: jobcontrol.FailureOf(err, p)}
 	}
 	value, err := jobcontrol.EncodeResult(v)
 	if err != nil { // a result that is refused fails the build at once
-		return outcome{failure: jobcontrol.FailureOf(err, c.Phase), final: true}
+		return outcome{failure: jobcontrol.FailureOf(err, p), final: true}
 	}
 	return outcome{value: value}
 }
@@ -281,7 +305,16 @@ func (a *attempt) observe(p jobcontrol.Phase, f *jobcontrol.Failure) {
 	}
 }
 
-func (a *attempt) call(p jobcontrol.Phase, args *jobcontrol.Resolved, env map[string]string) *jobcontrol.Call {
+// call makes the call of a phase, with its placeholders resolved.
+func (a *attempt) call(p jobcontrol.Phase, retval func(jobcontrol.Retval) (any, error)) (*jobcontrol.Call, error) {
+	args, env, err := a.arguments(p, retval)
+	if err != nil {
+		return nil, err
+	}
+	return a.callWith(p, args, env), nil
+}
+
+func (a *attempt) callWith(p jobcontrol.Phase, args *jobcontrol.Resolved, env map[string]string) *jobcontrol.Call {
 	b := a.Input.Build
 	x := &jobcontrol.Execution{
 		Run: b.Run, Build: b.ID, Job: a.Job, Attempt: a.Number, Phase: p, Fence: b.Claim.Number,
@@ -292,10 +325,9 @@ func (a *attempt) call(p jobcontrol.Phase, args *jobcontrol.Resolved, env map[st
 }
 
 // arguments resolves the placeholders of a phase.
-func (a *attempt) arguments(ctx context.Context, p jobcontrol.Phase) (*jobcontrol.Resolved, map[string]string, error) {
-	args, err := jobcontrol.ResolveArguments(a.Job, a.Input.Build, p, func(rv jobcontrol.Retval) (any, error) {
-		return jobcontrol.ResultOf(ctx, a.Engine.Build, rv.Job, a.Input.Build.Pins[rv.Job])
-	}, func(s jobcontrol.Secret) (any, error) { return a.secrets[s.Name], nil })
+func (a *attempt) arguments(p jobcontrol.Phase, retval func(jobcontrol.Retval) (any, error)) (*jobcontrol.Resolved, map[string]string, error) {
+	args, err := jobcontrol.ResolveArguments(a.Job, a.Input.Build, p, retval,
+		func(s jobcontrol.Secret) (any, error) { return a.secrets[s.Name], nil })
 	if err != nil || len(args.Env) == 0 {
 		return args, nil, err
 	}

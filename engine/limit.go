@@ -35,7 +35,7 @@ func (a *attempt) limit(ctx context.Context) (context.Context, func()) {
 		timers = append(timers, time.AfterFunc(d, func() { cancel(cause) }))
 	}
 	if soft > 0 {
-		after(soft, &jobcontrol.Failure{Kind: jobcontrol.FailTimeout, Message: fmt.Sprintf("timed out after %v (soft_timeout)", soft)})
+		after(soft, &jobcontrol.Failure{Kind: jobcontrol.FailTimeout, Soft: true, Message: fmt.Sprintf("timed out after %v (soft_timeout)", soft)})
 		if rest := hard - soft; hard > 0 && rest < a.Job.GraceOrDefault() {
 			j := *a.Job
 			j.Grace = max(rest, time.Millisecond)

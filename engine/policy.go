@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -58,4 +59,22 @@ func Delay(base time.Duration, backoff string, used int, jitter float64) time.Du
 	d = max(base, min(d, maxBackoff))
 	d += -d/10 + time.Duration(jitter*float64(d)/5)
 	return max(base, min(d, maxBackoff))
+}
+
+// TimedOutSoftly tells whether an attempt failed by its soft timeout.
+func TimedOutSoftly(e *jobcontrol.Ended) bool {
+	f := e.Attempt.Failure
+	return e.State == jobcontrol.Failed && f != nil && f.Kind == jobcontrol.FailTimeout && f.Soft
+}
+
+// Fallback returns the service where a build that failed by its soft timeout gets
+// one extra try: that of its service, unless the build is there already; "": none.
+func Fallback(b *jobcontrol.Build, services []jobcontrol.ServiceStatus) string {
+	name := cmp.Or(b.Service, jobcontrol.DefaultService)
+	for i := range services {
+		if s := &services[i]; s.Name == name && s.Fallback != name {
+			return s.Fallback
+		}
+	}
+	return ""
 }

@@ -67,7 +67,7 @@ func secretNames(j *jobcontrol.Job, b *jobcontrol.Build) []string {
 		}
 	}
 	for _, e := range encoded {
-		if len(e) == 0 {
+		if !jobcontrol.MayHavePlaceholders(e) {
 			continue
 		}
 		if v, err := jobcontrol.DecodeArguments(e); err == nil {

@@ -75,9 +75,10 @@ func (e *Engine) apart(b *jobcontrol.Build, j *jobcontrol.Job, number int) *atte
 // OnDelete calls a job's on_delete function with a build that was deleted.
 func (e *Engine) OnDelete(ctx context.Context, j *jobcontrol.Job, b *jobcontrol.Build) error {
 	a := e.apart(b, j, b.Attempts+1)
-	call := a.call(jobcontrol.PhaseOnDelete, &jobcontrol.Resolved{}, nil)
+	call := a.callWith(jobcontrol.PhaseOnDelete, &jobcontrol.Resolved{}, nil)
 	call.Deleted = b
-	if o := a.safely(ctx, call); o.failure != nil {
+	execute := func(ctx context.Context) (any, error) { return a.Executor.Execute(ctx, call) }
+	if o := safely(ctx, jobcontrol.PhaseOnDelete, execute); o.failure != nil {
 		return o.failure
 	}
 	return nil

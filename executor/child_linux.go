@@ -2,9 +2,11 @@ package executor
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -47,6 +49,7 @@ func Child() {
 	w.guard(lines)
 	if !w.done {
 		w.lastStand()
+		w.tellOthers()
 	}
 	os.Exit(0)
 }
@@ -76,6 +79,7 @@ type warden struct {
 	watches map[int]watch
 	trust   int64
 	done    bool // the worker has ended all by itself
+	then    []string
 }
 
 // guard does what it is told, and ends what is past its limit, until the worker has gone.
@@ -104,6 +108,8 @@ func (w *warden) obey(line string) {
 		w.done = true
 	case "worker":
 		w.worker = rest
+	case "then":
+		_ = json.Unmarshal([]byte(rest), &w.then) // ours
 	case "trust":
 		w.trust, _ = strconv.ParseInt(rest, 10, 64)
 	case "forget":
@@ -159,6 +165,15 @@ func (w *warden) lastStand() {
 			}
 		}
 	}
+}
+
+// tellOthers becomes the command of [Guardian.Then].
+func (w *warden) tellOthers() {
+	if len(w.then) == 0 {
+		return
+	}
+	env := slices.DeleteFunc(os.Environ(), func(kv string) bool { return strings.HasPrefix(kv, childEnv+"=") })
+	_ = syscall.Exec("/proc/self/exe", w.then, env) // nobody could be told that it failed
 }
 
 // end kills the processes that have a token or are in the group of a watched

@@ -2,8 +2,6 @@ package executor
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"os"
@@ -27,7 +25,9 @@ type commands struct {
 	subreaper bool
 	token     string // of this process; each command's begins with it
 	sequence  atomic.Int64
-	noPidfd   bool // in tests: as on an old kernel
+	noPidfd   bool          // in tests: as on an old kernel
+	noHold    atomic.Bool   // commands cannot be prepared here
+	refusals  *atomic.Int32 // in tests: as where nobody may trace; counts
 
 	once   sync.Once
 	failed error
@@ -38,15 +38,9 @@ type commands struct {
 func newCommands(c Config, log *slog.Logger) *commands {
 	m := &commands{log: log, guardian: c.Guardian, subreaper: c.Subreaper}
 	if m.token = c.Guardian.workerToken(); m.token == "" {
-		m.token = newToken()
+		m.token = ownToken()
 	}
 	return m
-}
-
-func newToken() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails (crypto/rand)
-	return hex.EncodeToString(id[:])
 }
 
 func (m *commands) begin() {
@@ -89,8 +83,24 @@ type command struct {
 // kernel sends the process its parent-death signal when the thread ends that
 // started it, and Go ends threads now and then.
 func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, error) {
+	c, p, err := m.command(call)
+	if err != nil {
+		return nil, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer c.release()
+	started := time.Now()
+	if err := c.start(p, false); err != nil {
+		return nil, err
+	}
+	return c.run(ctx, started)
+}
+
+// command makes the command of a call, and the program that it starts.
+func (m *commands) command(call *jobcontrol.Call) (*command, *program, error) {
 	if m.once.Do(m.begin); m.failed != nil {
-		return nil, fmt.Errorf("execute commands: %w", m.failed)
+		return nil, nil, fmt.Errorf("execute commands: %w", m.failed)
 	}
 	worker := m.token
 	if call.Job.LeaveRunning {
@@ -100,24 +110,14 @@ func (m *commands) execute(ctx context.Context, call *jobcontrol.Call) (any, err
 	}
 	token := worker + "." + strconv.FormatInt(m.sequence.Add(1), 10) + ";"
 	p, err := newProgram(call, os.Environ(), token)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = m.guardian.ready()
 	}
-	if err := m.guardian.ready(); err != nil {
-		return nil, err
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	c := &command{commands: m, call: call, tree: &tree{forest: m.forest, token: token}}
-	defer c.release()
-	if err := c.start(ctx, p); err != nil {
-		return nil, err
-	}
-	return c.finish(ctx, c.attend(ctx))
+	return &command{commands: m, call: call, tree: &tree{forest: m.forest, token: token}}, p, err
 }
 
-// start starts the process.
-func (c *command) start(ctx context.Context, p *program) error {
+// start starts the process; one that is traced stops before its first instruction.
+func (c *command) start(p *program, traced bool) error {
 	stdin := c.commands.null
 	if p.stdin != nil {
 		f, err := memoryFile(p.stdin)
@@ -135,14 +135,13 @@ func (c *command) start(ctx context.Context, p *program) error {
 	attr := &syscall.ProcAttr{
 		Dir: p.dir, Env: p.env,
 		Files: []uintptr{stdin.Fd(), uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
-		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &c.pidfd},
+		Sys:   &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL, PidFD: &c.pidfd, Ptrace: traced},
 	}
 	if err := fault.Point("executor.start.before"); err != nil {
 		closeAll(ours[:])
 		closeAll(theirs[:])
 		return err
 	}
-	started := time.Now()
 	c.tree.born, c.tree.pipes = bootTicks(), ours
 	err = c.commands.forest.plant(c.tree, func() (int, error) { return syscall.ForkExec(p.path, p.argv, attr) })
 	closeAll(theirs[:])
@@ -155,11 +154,22 @@ func (c *command) start(ctx context.Context, p *program) error {
 		closeAll([]int{c.pidfd})
 		c.pidfd = -1
 	}
-	c.commands.guardian.watch(c.tree, hardLimit(ctx, c.call.Job, started))
+	c.commands.guardian.watch(c.tree, time.Time{})
+	return nil
+}
+
+// run attends to the process until its end, and makes its outcome.
+func (c *command) run(ctx context.Context, started time.Time) (any, error) {
+	if limit := hardLimit(ctx, c.call.Job, started); !limit.IsZero() {
+		c.commands.guardian.watch(c.tree, limit)
+	}
 	c.out = &stream{name: "stdout", level: jobcontrol.LevelInfo, record: c.call.Record, capture: resultMode(c.call) != ""}
 	c.errs = &stream{name: "stderr", level: jobcontrol.LevelWarning, record: c.call.Record}
-	c.tell = newListener(ctx, c.call, ours[2])
-	return fault.Point("executor.start.after")
+	c.tell = newListener(ctx, c.call, c.fds[2])
+	if err := fault.Point("executor.start.after"); err != nil {
+		return nil, err
+	}
+	return c.finish(ctx, c.attend(ctx))
 }
 
 // release frees what the command used. A process that is still there could not

@@ -46,7 +46,10 @@ type Executor struct {
 	active    sync.WaitGroup
 }
 
-var _ jobcontrol.Executor = (*Executor)(nil)
+var (
+	_ jobcontrol.Executor = (*Executor)(nil)
+	_ jobcontrol.Preparer = (*Executor)(nil)
+)
 
 // New returns an executor. It starts nothing yet.
 func New(c Config) *Executor {
@@ -70,13 +73,9 @@ func (e *Executor) Execute(ctx context.Context, c *jobcontrol.Call) (any, error)
 	if ctx.Err() != nil {
 		return nil, cancelled(ctx)
 	}
-	e.mu.Lock()
-	if e.closed {
-		e.mu.Unlock()
+	if !e.enter() {
 		return nil, &jobcontrol.Failure{Kind: jobcontrol.FailCancel, Message: "the executor is closed"}
 	}
-	e.active.Add(1)
-	e.mu.Unlock()
 	defer e.active.Done()
 	switch t := c.Task; {
 	case t == nil:
@@ -85,6 +84,31 @@ func (e *Executor) Execute(ctx context.Context, c *jobcontrol.Call) (any, error)
 		return e.function(ctx, c)
 	}
 	return e.commands.execute(ctx, c)
+}
+
+// enter counts a task that is being executed, unless the executor is closed.
+func (e *Executor) enter() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.closed {
+		e.active.Add(1)
+	}
+	return !e.closed
+}
+
+// Prepare starts the shell of a command that a shell executes and holds it, by
+// the means of a debugger, before its first instruction. It returns nil for
+// other tasks, and where the machine does not let it; then Execute starts them.
+func (e *Executor) Prepare(c *jobcontrol.Call) jobcontrol.Prepared {
+	if c.Task == nil || c.Task.Shell == "" || !e.enter() {
+		return nil
+	}
+	if h := e.commands.prepare(c); h != nil {
+		h.ended = e.active.Done
+		return h
+	}
+	e.active.Done()
+	return nil
 }
 
 // Close waits for the tasks that are being executed, ends what processes they

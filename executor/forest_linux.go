@@ -19,8 +19,8 @@ const (
 	settleTime  = 100 * time.Millisecond // for what is about to end by itself, such as a tee
 	stubborn    = 500 * time.Millisecond // a killed process that lives so long is given up
 	fellLimit   = 5 * time.Second        // for a tree that grows as fast as it is cut
-	janitorTick = 5 * time.Second
-	zombieAge   = 2 * janitorTick // a zombie that nobody took by then is nobody's
+	janitorTick = 2 * time.Second
+	zombieAge   = 10 * time.Second // a zombie that nobody took by then is nobody's
 )
 
 // A forest is all trees of processes that the commands of one executor have
@@ -48,6 +48,7 @@ type forest struct {
 
 	sweeping sync.Mutex
 	zombies  map[procKey]time.Time // children that somebody may wait for, since when
+	unclear  map[procKey]bool      // strangers whose environment could not be told at the last sweep
 }
 
 // A tree is a command's main process and all that descends from it.
@@ -153,6 +154,9 @@ func (f *forest) remove(t *tree) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.trees, t.pid)
+	if f.subreaper && f.janitor == nil && !f.closed {
+		f.janitor = time.AfterFunc(janitorTick, f.sweep) // for what was inherited since the last sweep
+	}
 }
 
 // bare tells whether nothing is left of a tree whose main process was reaped. It

@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strings"
@@ -29,6 +30,7 @@ const (
 type Guardian struct {
 	argv  []string
 	token string
+	then  []string // executed when this process has died
 
 	mu      sync.Mutex
 	closed  bool
@@ -58,19 +60,50 @@ type watch struct {
 // its arguments (argv[0] is what ps shows), when it is needed. The program must
 // call [Child] before anything else; one that does not must not use a guardian.
 func NewGuardian(argv []string) *Guardian {
-	return &Guardian{argv: argv, token: newToken(), watched: map[int]*watch{}}
+	return &Guardian{argv: argv, token: ownToken(), watched: map[int]*watch{}}
+}
+
+// Then has a command of this program executed, once, when this process has died
+// without [Guardian.Close] and what it left is ended: such as one that tells
+// others. argv[0] is what ps shows; the directory is the root, so name files by
+// their whole paths. It must be called before the first command is executed.
+func (g *Guardian) Then(argv []string) {
+	if g == nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.then = argv
 }
 
 // Trust says until when this process may go on by itself, for example until its
 // lease ends. If the time comes and was not moved on, the guardian ends all
 // commands, since this process seems not to. The zero time: no bound.
+//
+// When Trust returns, nothing that it was told before ends a command any more:
+// where the time had come, the guardian is replaced, since it may just be ending
+// whatever it finds.
 func (g *Guardian) Trust(until time.Time) {
 	if g == nil {
 		return
 	}
 	g.mu.Lock()
+	lapsed := g.trust != 0 && bootNow() >= g.trust
 	g.trust, g.dirty = bootTime(until), true
+	pipe, process, ended := g.pipe, g.process, g.ended
+	if lapsed && pipe != nil {
+		g.pipe = nil // await starts no other one
+		process.signal(syscall.SIGKILL)
+	}
 	g.mu.Unlock()
+	if lapsed && pipe != nil {
+		<-ended
+		_ = pipe.Close() // not before: it would take that for our end
+		g.mu.Lock()
+		g.started = time.Time{}
+		g.mu.Unlock()
+		_ = g.ready() // tried again with the next command
+	}
 	g.tell()
 }
 
@@ -155,7 +188,7 @@ func (g *Guardian) start() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err == nil {
 		defer null.Close()
-		_, err = fmt.Fprintf(pipe, "worker %s\n", g.token)
+		_, err = pipe.WriteString(g.introduction())
 	}
 	var pid int
 	if err == nil {
@@ -176,6 +209,17 @@ func (g *Guardian) start() error {
 	}
 	go g.await(g.process, pipe, g.ended)
 	return nil
+}
+
+// introduction is what the process has to know at least.
+func (g *Guardian) introduction() string {
+	s := "worker " + g.token + "\n"
+	if len(g.then) > 0 {
+		if argv, err := json.Marshal(g.then); err == nil { // strings always can be
+			s += "then " + string(argv) + "\n"
+		}
+	}
+	return s
 }
 
 // guardianEnv marks the child, and keeps what it does not need small.

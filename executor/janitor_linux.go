@@ -2,6 +2,7 @@ package executor
 
 import (
 	"maps"
+	"syscall"
 	"time"
 )
 
@@ -40,7 +41,9 @@ func (f *forest) sweep() {
 	left := maps.Clone(f.left)
 	f.mu.Unlock()
 	zombies, running := map[procKey]time.Time{}, map[procKey]bool{}
-	for _, p := range f.census.processes() {
+	all := f.census.processes()
+	f.endStrangers(all)
+	for _, p := range all {
 		if p.state != 'Z' {
 			running[p.key()] = true
 			continue
@@ -67,9 +70,63 @@ func (f *forest) sweep() {
 		}
 	}
 	f.janitor = nil
-	if len(f.trees) > 0 && !f.closed {
+	if (len(f.trees) > 0 || len(f.unclear) > 0) && !f.closed {
 		f.janitor = time.AfterFunc(janitorTick, f.sweep)
 	}
+}
+
+// endStrangers ends children that we inherited and that are older than every
+// standing tree: whatever can have made them has ended. While a tree stood that
+// was as old as they are, it could not be told whose they were.
+func (f *forest) endStrangers(all []proc) {
+	if !f.subreaper {
+		return
+	}
+	doomed, unclear := map[int]bool{}, map[procKey]bool{}
+	for _, p := range all {
+		if p.state == 'Z' || p.parent != f.self || p.session == f.session || !f.older(p) || f.mayStay(p) || f.known(p.pid) {
+			continue
+		}
+		env, clear := environOf(p.pid)
+		switch {
+		case f.elsewhere(env) || isHelper(p.pid):
+		case clear || f.unclear[p.key()]: // one that stays empty is
+			doomed[p.pid] = true
+		default:
+			unclear[p.key()] = true
+		}
+	}
+	f.unclear = unclear
+	var ended []proc
+	for again := len(doomed) > 0; again; {
+		again = false
+		for _, p := range all {
+			if !doomed[p.pid] && doomed[p.parent] {
+				doomed[p.pid], again = true, true
+			}
+		}
+	}
+	for _, p := range all {
+		if doomed[p.pid] && p.state != 'Z' {
+			_ = syscall.Kill(p.pid, syscall.SIGKILL) // the next sweep finds what it left
+			ended = append(ended, p)
+		}
+	}
+	if len(ended) > 0 {
+		f.log.Warn("ended processes that commands left behind", "processes", names(ended))
+	}
+}
+
+// older tells whether a process is older than every standing tree.
+func (f *forest) older(p proc) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.trees {
+		if t.born <= p.born {
+			return false
+		}
+	}
+	return f.planting.Load() == 0
 }
 
 // awaited tells whether the end of a child is waited for here.

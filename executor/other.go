@@ -22,7 +22,15 @@ func (m *commands) execute(context.Context, *jobcontrol.Call) (any, error) {
 	return nil, userFailure(onlyLinux)
 }
 
+func (m *commands) prepare(*jobcontrol.Call) *held { return nil }
+
 func (m *commands) close() {}
+
+// A held command exists on Linux only.
+type held struct {
+	jobcontrol.Prepared
+	ended func()
+}
 
 // Guardian does nothing here: there are no commands.
 type Guardian struct{}
@@ -30,11 +38,17 @@ type Guardian struct{}
 // NewGuardian returns a guardian, which does nothing.
 func NewGuardian([]string) *Guardian { return &Guardian{} }
 
+// Then does nothing.
+func (g *Guardian) Then([]string) {}
+
 // Trust does nothing.
 func (g *Guardian) Trust(time.Time) {}
 
 // Close does nothing.
 func (g *Guardian) Close() {}
+
+// EndLeft does nothing.
+func EndLeft(context.Context, int, uint64) error { return nil }
 
 // Child does nothing.
 func Child() {}

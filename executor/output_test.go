@@ -85,15 +85,6 @@ func TestStreamKeepsEveryByte(t *testing.T) {
 	}
 }
 
-func FuzzLogChunker(f *testing.F) {
-	f.Add([]byte("a\nb\r\nc"), 3, 10)
-	f.Add([]byte("\n\n"), 1, 40000)
-	f.Fuzz(func(t *testing.T, text []byte, piece, repeat int) {
-		text = bytes.Repeat(text, max(1, min(repeat, (256<<10)/(len(text)+1))))
-		checkStream(t, text, func() int { return max(1, piece) })
-	})
-}
-
 func TestStreamLastLine(t *testing.T) {
 	for text, want := range map[string]string{
 		"":             "",

@@ -102,6 +102,49 @@ func nothingSurvives(t *testing.T, e *executor.Executor, how string) {
 	}
 }
 
+// TestStrangerBesideOthers: what an anonymous descendant was left by cannot be told
+// while another command is as old; it is ended when that one has ended, though
+// commands are executed all the time.
+func TestStrangerBesideOthers(t *testing.T) {
+	e := newExecutor(t, executor.Config{Subreaper: true})
+	dir := t.TempDir()
+	var running sync.WaitGroup
+	until := func(file string) {
+		running.Go(func() {
+			c := newCall(discard{}, &jobcontrol.Task{Shell: "touch " + file + ".started; while ! [ -e " + file + " ]; do sleep 0.01; done"})
+			if _, err := e.Execute(limited(t), c); err != nil {
+				t.Error(err)
+			}
+		})
+		eventually(t, "the command runs", func() bool { _, err := os.Stat(file + ".started"); return err == nil })
+	}
+	end := func(file string) {
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	until(dir + "/old")
+	c, _, pid := leaving(t, leaveSubreaper["the same, forked twice"], "")
+	if _, err := e.Execute(limited(t), c); err != nil {
+		t.Fatal(err)
+	}
+	until(dir + "/new")
+	end(dir + "/old")
+	eventually(t, "the stranger is ended", func() bool { return !alive(pid()) })
+	end(dir + "/new")
+	running.Wait()
+
+	// The same, and nothing is executed any more.
+	until(dir + "/last")
+	c, _, pid = leaving(t, leaveSubreaper["the same, forked twice"], "")
+	if _, err := e.Execute(limited(t), c); err != nil {
+		t.Fatal(err)
+	}
+	end(dir + "/last")
+	running.Wait()
+	eventually(t, "the stranger is ended after all", func() bool { return !alive(pid()) })
+}
+
 // TestOldKernels executes what is left behind where the kernel tells less.
 func TestOldKernels(t *testing.T) {
 	for _, subreaper := range []bool{false, true} {

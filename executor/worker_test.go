@@ -25,6 +25,9 @@ type workOrder struct {
 	Script  string
 	Timeout time.Duration // of the job
 	Trust   time.Duration // after which the worker does not say that it may go on
+	Hold    bool          // it is prepared and not executed, without a guardian
+	Then    string        // a file that is made when the worker has died
+	Again   string        // a script for after the first one has ended: trusted anew, and for an hour
 }
 
 const guardianName = "test-guardian"
@@ -35,7 +38,15 @@ func workerMain() {
 	if err := json.Unmarshal([]byte(os.Getenv("EXECUTOR_TEST_ORDER")), &o); err != nil {
 		panic(err)
 	}
+	if o.Hold {
+		p := executor.New(executor.Config{}).Prepare(newCall(printer{}, &jobcontrol.Task{Shell: o.Script}))
+		fmt.Println("held", executor.PidOf(p))
+		time.Sleep(time.Hour)
+	}
 	g := executor.NewGuardian([]string{guardianName})
+	if o.Then != "" {
+		g.Then([]string{modeThen, o.Then})
+	}
 	e := executor.New(executor.Config{Guardian: g, Subreaper: true})
 	c := newCall(printer{}, &jobcontrol.Task{Shell: o.Script})
 	c.Job.Timeout = o.Timeout
@@ -44,6 +55,11 @@ func workerMain() {
 	}
 	_, err := e.Execute(context.Background(), c)
 	fmt.Println("ended:", err)
+	if o.Again != "" {
+		g.Trust(time.Now().Add(time.Hour))
+		_, err := e.Execute(context.Background(), newCall(printer{}, &jobcontrol.Task{Shell: o.Again}))
+		fmt.Println("ended again:", err)
+	}
 	e.Close()
 	g.Close()
 	fmt.Println("closed")
@@ -97,7 +113,8 @@ func startWorker(t *testing.T, o workOrder) *workerProcess {
 	return w
 }
 
-func (w *workerProcess) await(t *testing.T, prefix string) {
+// await waits for a line and returns what follows the prefix.
+func (w *workerProcess) await(t *testing.T, prefix string) string {
 	t.Helper()
 	limit := time.After(20 * time.Second)
 	for {
@@ -106,8 +123,8 @@ func (w *workerProcess) await(t *testing.T, prefix string) {
 			if !ok {
 				t.Fatalf("the worker ended without %q", prefix)
 			}
-			if strings.HasPrefix(line, prefix) {
-				return
+			if rest, ok := strings.CutPrefix(line, prefix); ok {
+				return rest
 			}
 		case <-limit:
 			t.Fatalf("no %q", prefix)
@@ -220,6 +237,25 @@ func TestWorkerNotTrusted(t *testing.T) {
 	w.await(t, "ended: killed by signal SIGKILL")
 }
 
+// TestTrustedAnew holds that a worker that was stopped for too long, and has a
+// new lease, may start commands at once: the guardian ends none of them.
+func TestTrustedAnew(t *testing.T) {
+	for range 5 {
+		script, pids := family(t)
+		w := startWorker(t, workOrder{
+			Script: script, Trust: 500 * time.Millisecond,
+			Again: "i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done",
+		})
+		w.await(t, "ready")
+		_ = w.cmd.Process.Signal(syscall.SIGSTOP)
+		eventually(t, "the commands of the worker are dead", allDead(pids()))
+		_ = w.cmd.Process.Signal(syscall.SIGCONT)
+		w.await(t, "ended: killed by signal SIGKILL")
+		w.await(t, "ended again: <nil>")
+		w.await(t, "closed")
+	}
+}
+
 // TestGuardianKilled holds that there is another one soon, which knows everything.
 func TestGuardianKilled(t *testing.T) {
 	script, pids := family(t)
@@ -236,6 +272,60 @@ func TestGuardianKilled(t *testing.T) {
 	}
 	_ = w.cmd.Process.Kill()
 	eventually(t, "the worker's commands are dead", allDead(pids()))
+}
+
+// TestThen holds that others are told when a worker has died, after what it left
+// is ended, and not when it has ended by itself.
+func TestThen(t *testing.T) {
+	script, pids := family(t)
+	file := filepath.Join(t.TempDir(), "told")
+	told := func() bool { _, err := os.Stat(file); return err == nil }
+	w := startWorker(t, workOrder{Script: "true", Then: file})
+	w.await(t, "closed")
+	_ = w.cmd.Wait()
+	w = startWorker(t, workOrder{Script: script, Then: file})
+	w.await(t, "ready")
+	if told() {
+		t.Error("others are told that a worker has died that has ended by itself, or lives")
+	}
+	_ = w.cmd.Process.Kill()
+	eventually(t, "others are told", told)
+	if !allDead(pids())() {
+		t.Error("others are told before its commands are dead")
+	}
+}
+
+// TestEndLeft holds that another process can end what a worker left behind whose
+// guardian died with it.
+func TestEndLeft(t *testing.T) {
+	script, pids := family(t)
+	w := startWorker(t, workOrder{Script: script})
+	w.await(t, "ready")
+	pid := w.cmd.Process.Pid
+	start := executor.BornOf(pid)
+	g := w.guardian()
+	_ = syscall.Kill(g, syscall.SIGSTOP)
+	_ = w.cmd.Process.Kill()
+	_ = w.cmd.Wait()
+	_ = syscall.Kill(g, syscall.SIGKILL)
+	if err := executor.EndLeft(context.Background(), pid, start+1); err != nil {
+		t.Fatal(err)
+	}
+	left := 0
+	for _, p := range pids() {
+		if alive(p) {
+			left++
+		}
+	}
+	if left == 0 {
+		t.Fatal("nothing was left behind, or it was ended in another's name")
+	}
+	if err := executor.EndLeft(limited(t), pid, start); err != nil {
+		t.Fatal(err)
+	}
+	if !allDead(pids())() {
+		t.Error("something was not ended")
+	}
 }
 
 // TestGuardianIgnoresSignals holds that what ends the worker's group or terminal

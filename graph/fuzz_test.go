@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/jobcontrol/jobcontrol/graph"
+	"github.com/jobcontrol/jobcontrol/internal/bounds"
 )
 
-// FuzzDepgraph makes graphs of any text, a line a node ("a: b c"). There is a
-// problem exactly if a naive look finds one; otherwise the order is valid.
-func FuzzDepgraph(f *testing.F) {
+// FuzzGraph makes graphs of any text, a line a node ("a: b c"). There is a problem
+// exactly if a naive look finds one, and each cycle that is told is one; otherwise
+// the order is valid.
+func FuzzGraph(f *testing.F) {
 	for _, text := range []string{movie, "", "a: b\nb: a", "a: a", "a: x x", "a:\na:", "a: b c\nb: c\nc: d\nd: a\ne: e\n:"} {
 		f.Add(text)
 	}
@@ -19,11 +21,15 @@ func FuzzDepgraph(f *testing.F) {
 			return
 		}
 		s := parse(text)
+		bounds.Hold(t, func() { _, _ = s.build() })
 		g, err := s.build()
 		if err != nil {
 			var problems graph.Problems
-			if g != nil || !errors.As(err, &problems) || problems.Error() == "" {
+			if g != nil || !errors.As(err, &problems) || len(problems) == 0 || problems.Error() == "" {
 				t.Fatalf("graph %v, error %v", g, err)
+			}
+			for _, p := range problems {
+				s.check(t, p)
 			}
 		}
 		if good := s.flawless() && s.peels(); good != (err == nil) {
@@ -47,6 +53,26 @@ func FuzzDepgraph(f *testing.F) {
 			t.Fatalf("%d places for %d nodes", len(place), len(s))
 		}
 	})
+}
+
+// check holds that a problem is at the place that it names, and that a cycle is one.
+func (s source) check(t *testing.T, p graph.Problem) {
+	t.Helper()
+	if p.Index < 0 || p.Index >= len(s) || s[p.Index].id != p.Node || p.DepIndex >= len(s[p.Index].deps) ||
+		p.DepIndex >= 0 && s[p.Index].deps[p.DepIndex] != p.Dep {
+		t.Fatalf("%+v is not in %v", p, s)
+	}
+	if p.Kind != graph.Cycle {
+		return
+	}
+	if n := len(p.Path); n < 3 || p.Path[0] != p.Node || p.Path[n-1] != p.Node {
+		t.Fatalf("%+v is no cycle", p)
+	}
+	for i, id := range p.Path[1:] {
+		if from := s.first(p.Path[i]); from < 0 || !slices.Contains(s[from].deps, id) {
+			t.Fatalf("%+v: %q does not need %q", p, p.Path[i], id)
+		}
+	}
 }
 
 // flawless reports whether all entries are good by themselves.

@@ -13,21 +13,66 @@ import (
 // grown to what the store needs.
 const maxCrew = 32
 
+// An order is an attempt that a goroutine of the crew executes.
+type order struct {
+	m      *member
+	number int       // of the attempt
+	gate   chan bool // not nil: it is prepared first, and executed if true comes
+}
+
+// employ gives an order to a goroutine.
+func (f *foreground) employ(o order) {
+	select {
+	case f.crew <- o: // one has just become free
+	default:
+		go f.work(o)
+	}
+}
+
 // work executes an attempt and, in the same goroutine, further ones.
-func (f *foreground) work(m *member) {
-	f.attempt(m, m.attempt)
+func (f *foreground) work(o order) {
+	f.begin(o)
 	if f.kin.Add(1) > maxCrew {
 		f.kin.Add(-1)
 		return
 	}
-	for m := range f.crew {
-		f.attempt(m, m.attempt)
+	for o := range f.crew {
+		f.begin(o)
 	}
 }
 
-// attempt executes one attempt of a build and stores how it ended. It sends
-// stored, and before that executed if the slot may be used meanwhile.
-func (f *foreground) attempt(m *member, number int) {
+// begin executes an order.
+func (f *foreground) begin(o order) {
+	if o.gate == nil {
+		f.attempt(o.m, o.number, nil)
+		return
+	}
+	p := f.eng.Prepare(f.input(o.m, o.number))
+	if start := <-o.gate; start {
+		f.attempt(o.m, o.number, p)
+		return
+	}
+	if p != nil {
+		p.Discard()
+	}
+	f.discarding.Done()
+}
+
+// input is what the engine gets to execute an attempt.
+func (f *foreground) input(m *member, number int) engine.Input {
+	in := engine.Input{Build: m.build, Job: m.job, Number: number}
+	if f.watch != nil {
+		in.Observe = func(p jobcontrol.Phase, passed bool, fail *jobcontrol.Failure) {
+			f.tell(jobcontrol.Event{Kind: jobcontrol.EventPhase, Build: m.build, Job: m.job, Attempt: number, Phase: p, Passed: passed, Failure: fail})
+		}
+	}
+	return in
+}
+
+// attempt executes one attempt of a build, which may have been prepared, and
+// stores how it ended. It sends stored, and before that executed if the slot may
+// be used meanwhile or a dependant may be prepared.
+func (f *foreground) attempt(m *member, number int, prepared *engine.Prepared) {
 	done := stored{m: m}
 	durable := context.WithoutCancel(f.attempts)
 	if m.build.Lost > 0 || m.job.OnLost == "fail" {
@@ -36,19 +81,20 @@ func (f *foreground) attempt(m *member, number int) {
 			return f.c.cfg.Store.Start(durable, []jobcontrol.Claim{m.build.Claim}, []time.Time{jobcontrol.Micros(m.started)})
 		})
 	}
-	if done.err == nil {
-		in := engine.Input{Build: m.build, Job: m.job, Number: number}
-		if f.watch != nil {
-			in.Observe = func(p jobcontrol.Phase, passed bool, fail *jobcontrol.Failure) {
-				f.tell(jobcontrol.Event{Kind: jobcontrol.EventPhase, Build: m.build, Job: m.job, Attempt: number, Phase: p, Passed: passed, Failure: fail})
-			}
-		}
-		done.ended, done.err = f.eng.Attempt(f.attempts, in)
+	switch {
+	case done.err != nil:
+	case prepared != nil:
+		done.ended, done.err = prepared.Attempt(f.attempts)
+	default:
+		done.ended, done.err = f.eng.Attempt(f.attempts, f.input(m, number))
 	}
 	// Where nothing waits for a slot, the loop need not be woken twice. With one
 	// slot the next build may be one that this end releases.
-	if f.c.cfg.Parallel > 1 && f.crowded.Load() {
-		f.events <- executed{m}
+	crowded := f.crowded.Load()
+	free := crowded && f.c.cfg.Parallel > 1
+	releases := !crowded && m.early && done.err == nil && done.ended.State == jobcontrol.Successful
+	if free || releases {
+		f.events <- executed{m, free, releases}
 	}
 	if done.err == nil {
 		done.again, done.released, done.err = f.store(durable, m, &done.ended)

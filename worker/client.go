@@ -31,7 +31,9 @@ type Config struct {
 // Client is the client of a program that has a store of its own. It executes
 // Runs in the foreground of the program.
 type Client struct {
-	cfg Config
+	cfg   Config
+	queue enqueuer
+	hints hub
 }
 
 var _ jobcontrol.Client = (*Client)(nil)
@@ -149,6 +151,27 @@ func (c *Client) planner() *jobcontrol.Planner {
 
 // Execute implements [jobcontrol.Operator].
 func (c *Client) Execute(ctx context.Context, r jobcontrol.Request, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
+	c.complete(&r)
+	plan, err := c.planner().Select(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := plan.Refusal(); err != nil {
+		return nil, err
+	}
+	n, jobs := newRun(plan)
+	return c.owned(ctx, watch, jobs, func(l jobcontrol.Lease) (run *jobcontrol.Run, builds []jobcontrol.Build, err error) {
+		n.Lease = &l
+		err = persist(ctx, func() error {
+			run, builds, err = c.cfg.Store.CreateRun(ctx, n)
+			return err
+		})
+		return run, builds, err
+	})
+}
+
+// complete sets what a request does not say and the client knows.
+func (c *Client) complete(r *jobcontrol.Request) {
 	r.Project = c.cfg.Project
 	if r.File == "" {
 		r.File = c.cfg.File
@@ -158,13 +181,11 @@ func (c *Client) Execute(ctx context.Context, r jobcontrol.Request, watch jobcon
 			r.By = u.Username
 		}
 	}
-	plan, err := c.planner().Select(ctx, r)
-	if err != nil {
-		return nil, err
-	}
-	if err := plan.Refusal(); err != nil {
-		return nil, err
-	}
+}
+
+// newRun makes the Run of a plan, and the definitions of its jobs by hash.
+func newRun(plan *jobcontrol.Plan) (jobcontrol.NewRun, map[string]*jobcontrol.Job) {
+	r := &plan.Request
 	n := jobcontrol.NewRun{
 		Run: jobcontrol.Run{
 			Project: r.Project, Verb: r.Verb, Targets: r.Jobs, NoCleanup: r.NoCleanup, By: r.By, File: r.File,
@@ -177,14 +198,7 @@ func (c *Client) Execute(ctx context.Context, r jobcontrol.Request, watch jobcon
 		n.Builds[i] = plan.Items[i].New
 		jobs[plan.Items[i].New.Hash] = plan.Items[i].Job
 	}
-	return c.owned(ctx, watch, jobs, func(l jobcontrol.Lease) (run *jobcontrol.Run, builds []jobcontrol.Build, err error) {
-		n.Lease = &l
-		err = persist(ctx, func() error {
-			run, builds, err = c.cfg.Store.CreateRun(ctx, n)
-			return err
-		})
-		return run, builds, err
-	})
+	return n, jobs
 }
 
 // Resume implements [jobcontrol.Operator].

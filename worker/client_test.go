@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -18,12 +19,24 @@ import (
 	"github.com/jobcontrol/jobcontrol/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = max(code, 1)
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // house is a client with its store and what its functions wrote down.
 type house struct {
 	*worker.Client
 	store jobcontrol.Store
+	reg   *jobcontrol.Registry
 	mu    sync.Mutex
 	notes []string
 }
@@ -44,10 +57,10 @@ func (h *house) noted() string {
 type function func(ctx context.Context, h *house, x *jobcontrol.Execution) (any, error)
 
 // build makes a client whose jobs use the given functions.
-func build(t *testing.T, store jobcontrol.Store, parallel int, functions map[string]function, list ...*jobcontrol.Job) *house {
+func build(t testing.TB, store jobcontrol.Store, parallel int, functions map[string]function, list ...*jobcontrol.Job) *house {
 	t.Helper()
-	h := &house{store: store}
 	reg := jobcontrol.NewRegistry()
+	h := &house{store: store, reg: reg}
 	for name, f := range functions {
 		jobcontrol.Handle(reg, name, func(ctx context.Context, _ jobcontrol.Arguments) (any, error) {
 			x, err := jobcontrol.Current(ctx)

@@ -1,7 +1,8 @@
-// Package worker executes the builds of a Run in the foreground, and is the
-// [jobcontrol.Client] of a program that has a store of its own.
+// Package worker executes builds: those of a Run in the foreground, and, as a
+// pool, those of detached Runs. It is the [jobcontrol.Client] of a program that
+// has a store of its own.
 //
-// # Model
+// # The foreground
 //
 // A Run that is executed in the foreground belongs to the program that was
 // started: all of its builds are claimed by that program's worker when they are
@@ -15,8 +16,6 @@
 // is durable, so that the order is exactly DoJobber's; with more it is free when
 // the task has ended, and the ends of several builds share a commit.
 //
-// # Invariants
-//
 //   - No end of an attempt is told before it is durable.
 //   - A fault of the store ends the Run: attempts are asked to stop, nothing new
 //     is started, the error is returned.
@@ -25,4 +24,42 @@
 //   - Clean-up steps are executed last in first out, after the last build, on
 //     every way out but a second interrupt, a fault of the store, and where a
 //     suspended or held build waits for a person.
+//
+// # The pool
+//
+// A [Pool] executes what the store gives it ([jobcontrol.Queue]). Its life is a
+// row of terms, each under a lease of its own; a term has these duties, each a
+// goroutine and a file:
+//
+//	claim.go      claims builds: as many as there are free slots, and what will be done in 100 ms beyond
+//	slots.go      executes them: an attempt has a slot until its task has ended, and its end is stored beside the next
+//	carry.go      what follows an attempt: the end, another try, the fallback lane, or that it is given back
+//	heartbeat.go  renews the lease, and ends everything before another can have it
+//	mark.go       marks attempts that take long as running; gives back what waits for a slot for too long
+//	stops.go      requests to cancel or suspend
+//	steps.go      clean-up steps
+//	promote.go    builds whose time has come
+//	rescue.go     other workers that are gone
+//
+// Each duty looks when the store tells something, and now and then. Nothing that
+// a duty does must be done by one pool only: the store decides who has what.
+//
+//   - A slot is not idle while a build of its services is ready: the next claim is
+//     made when half of what was claimed ahead is used.
+//   - The store may be away: attempts go on, their ends are written when it is
+//     back, as long as the lease is trusted. That is until an eighth of its length
+//     before it ends. Then attempts are killed, by the guardian if this process is
+//     stopped, and a new term begins. What they did is written by nobody.
+//   - Where a claim may have been made although it failed, the pool does not know
+//     what it has: it ends the term when nothing is executed, and the store gives
+//     what was unknown to others.
+//   - A build that may have killed its worker (a suspect) is executed while nothing
+//     else is. To be given one a pool lets its slots run empty, but not more often
+//     than every few seconds.
+//   - Whoever shuts down gives back what he had not ended: no try is used.
+//
+// # The client
+//
+// What is detached is told from what the store shows: hub.go wakes all who wait
+// for something, with one listener.
 package worker

@@ -48,9 +48,12 @@ type foreground struct {
 	fault    error     // of the store
 	events   chan any
 	stops    chan error   // wishes to cancel, from elsewhere
-	crew     chan *member // takes the next attempt, where a goroutine is free for it
+	crew     chan order   // takes the next attempt, where a goroutine is free for it
 	kin      atomic.Int32 // goroutines of the crew
 	crowded  atomic.Bool  // builds are due and wait for a slot
+
+	gated      int            // attempts that are being prepared
+	discarding sync.WaitGroup // attempts that were prepared and not started
 
 	life      context.Context // ends when the lease is lost
 	endLife   context.CancelCauseFunc
@@ -68,14 +71,23 @@ type member struct {
 	attempt int  // its number
 	free    bool // its slot is free: the task has ended
 
+	missing int       // dependencies in the Run that are not finished
+	early   bool      // dependants may be prepared while its end is stored
+	gate    chan bool // an attempt is being prepared, and goes on when true comes; nil: none is
+	heirs   []*member // whose attempts are being prepared while this one's end is stored
+
 	storing sync.Mutex // held while a mark, or how an attempt ended, is stored
 	ended   int        // the number of the last attempt whose end was stored; under storing
 }
 
 // What attempts send to the loop.
 type (
-	executed struct{ m *member } // the task has ended, its end is being stored
-	stored   struct {            // its end is stored
+	executed struct { // the task has ended, its end is being stored
+		m        *member
+		free     bool // its slot may be used meanwhile
+		releases bool // dependants may become due, if that is stored
+	}
+	stored struct { // its end is stored
 		m        *member
 		ended    jobcontrol.Ended
 		again    *jobcontrol.Build // it will be tried again
@@ -108,8 +120,9 @@ func (c clock) now() time.Time { return c.store.Add(time.Since(c.here)) }
 
 // execute executes the Run's builds until all are final, then its clean-up steps.
 func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*jobcontrol.Run, error) {
-	f.events, f.stops, f.crew = make(chan any, 64), make(chan error, 1), make(chan *member)
+	f.events, f.stops, f.crew = make(chan any, 64), make(chan error, 1), make(chan order)
 	defer close(f.crew)
+	defer f.discarding.Wait()
 	f.life, f.endLife = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer f.endLife(nil)
 	f.attempts, f.cancelAll = context.WithCancelCause(f.life)
@@ -175,7 +188,7 @@ func (f *foreground) take(ctx context.Context, builds []jobcontrol.Build) error 
 	for i := range builds {
 		b := &builds[i]
 		m := &members[i]
-		m.build = b
+		m.build, m.missing = b, b.DepsLeft
 		var err error
 		if m.job, err = f.definition(ctx, b); err != nil {
 			return err
@@ -183,6 +196,7 @@ func (f *foreground) take(ctx context.Context, builds []jobcontrol.Build) error 
 		f.builds[b.ID] = m
 		f.put(m)
 	}
+	f.findEarly()
 	heap.Init(&f.due)
 	heap.Init(&f.later)
 	return nil
@@ -273,10 +287,10 @@ func (f *foreground) start() {
 		number := m.build.Attempts + 1
 		m.attempt = number
 		f.tell(jobcontrol.Event{Kind: jobcontrol.EventStarted, Build: m.build, Job: m.job, Attempt: number})
-		select {
-		case f.crew <- m: // a goroutine has just become free
-		default:
-			go f.work(m)
+		if m.gate != nil {
+			f.open(m, true)
+		} else {
+			f.employ(order{m, number, nil})
 		}
 	}
 	f.crowded.Store(len(f.due) > 0)
@@ -341,8 +355,13 @@ func (f *foreground) storeMark(m *member, c jobcontrol.Claim, at time.Time, atte
 func (f *foreground) handle(e any) {
 	switch e := e.(type) {
 	case executed:
-		e.m.free = true
-		f.active--
+		if e.free {
+			e.m.free = true
+			f.active--
+		}
+		if e.releases {
+			f.prepare(e.m)
+		}
 	case stored:
 		e.m.started = time.Time{}
 		f.unstored--
@@ -351,6 +370,7 @@ func (f *foreground) handle(e any) {
 			f.active--
 		}
 		f.takeIn(e)
+		f.discard(e.m)
 	case markStored:
 		f.unstored--
 		if e.err != nil {
@@ -395,6 +415,11 @@ func (f *foreground) takeIn(e stored) {
 	if b.State == jobcontrol.Successful {
 		changed := e.ended.Changed
 		b.Changed = &changed
+	}
+	for _, id := range b.Dependants {
+		if m, ok := f.builds[id]; ok {
+			m.missing--
+		}
 	}
 	f.kept.keep(b)
 	// What is due now starts before anybody is told: it is durable already.

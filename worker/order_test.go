@@ -24,6 +24,17 @@ func (s scripted) Execute(_ context.Context, c *jobcontrol.Call) (any, error) {
 	return nil, s(c.Job.ID, c.Attempt, c.Phase)
 }
 
+// Prepare prepares every task, so that whether a Run prepares one changes nothing.
+func (s scripted) Prepare(c *jobcontrol.Call) jobcontrol.Prepared { return scriptedCall{s, c} }
+
+type scriptedCall struct {
+	scripted
+	c *jobcontrol.Call
+}
+
+func (s scriptedCall) Execute(ctx context.Context) (any, error) { return s.scripted.Execute(ctx, s.c) }
+func (s scriptedCall) Discard()                                 {}
+
 func openStore(t testing.TB) *sqlite.Store {
 	t.Helper()
 	ctx := context.Background()

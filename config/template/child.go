@@ -205,7 +205,7 @@ func decodeMap(data []byte) (m *Map, err error) {
 	r := bytes.NewReader(data)
 	number := func(limit int) int {
 		n, e := binary.ReadUvarint(r)
-		if e != nil || n > uint64(limit) {
+		if e != nil || limit < 0 || n > uint64(limit) {
 			err = errNoMap
 			return 0
 		}

@@ -303,7 +303,9 @@ func (e *engine) lexicalError(src *source) *Error {
 	if s, err := scan(src.name, src.ready); err == nil && s.unclosed >= 0 {
 		at = s.unclosed
 	}
-	out.Line, out.Column = lineColumn(src.ready, at)
+	if out.Line, out.Column = lineColumn(src.ready, at); src.shifts[out.Line] {
+		out.Column = max(out.Column-1, 1)
+	}
 	return out
 }
 

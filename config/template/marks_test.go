@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 )
@@ -118,36 +117,6 @@ func TestMarksProperty(t *testing.T) {
 			p, _, ok := m.Source(i+1, len([]rune(line[:at]))+1)
 			if !ok || !strings.Contains(source[p.Line-1], line[at:at+4]) {
 				t.Fatalf("line %d %q came from %v %v, in\n%s", i+1, line, p, ok, text)
-			}
-		}
-	})
-}
-
-// FuzzScan holds that what the scanner calls copied text is what the lexer calls so: the
-// marks in it change nothing else.
-func FuzzScan(f *testing.F) {
-	for _, s := range []string{"a {{ b }} c", "{% raw %}{{ x }}{% endraw %}", "{{ '}}' }}", "{{ {'a': {}} }}", "{#", "{%", "{{", "{% set x = '{%' %}"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, text string) {
-		if len(text) > 2000 || strings.Contains(text, "range") || strings.Contains(text, "lipsum") || strings.Contains(text, "random") {
-			return
-		}
-		in := Input{Name: "t", Text: text}
-		begin := time.Now()
-		out, err := Render(context.Background(), in, Options{Limits: Limits{Output: 1 << 20, Time: 100 * time.Millisecond}})
-		if took := time.Since(begin); took > 5*time.Second {
-			t.Fatalf("took %v", took)
-		}
-		if err != nil {
-			return
-		}
-		if out.Map == nil {
-			return
-		}
-		for i := range strings.Count(out.Text, "\n") + 1 {
-			if p, _, ok := out.Map.Source(i+1, 1); ok && (p.Line < 1 || p.Line > strings.Count(unixLines(text), "\n")+1) {
-				t.Fatalf("line %d came from line %d of %q", i+1, p.Line, text)
 			}
 		}
 	})

@@ -107,8 +107,11 @@ func readFrame(r io.Reader, limit int64) (kind byte, content []byte, err error) 
 	if n > uint64(limit) {
 		return 0, nil, fmt.Errorf("an answer of %d bytes", n)
 	}
-	content = make([]byte, n)
-	_, err = io.ReadFull(r, content)
+	// What is announced may never come: memory is taken for what does.
+	content, err = io.ReadAll(io.LimitReader(r, int64(n)))
+	if err == nil && uint64(len(content)) < n {
+		err = io.ErrUnexpectedEOF
+	}
 	return head[0], content, err
 }
 

@@ -108,7 +108,7 @@ func (n *Node) link() string {
 // shorten cuts a text in the middle that is too long to be drawn, and shows control characters as spaces.
 func shorten(s string) string {
 	runes := []rune(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+		if steers(r) {
 			return ' '
 		}
 		return r
@@ -119,6 +119,9 @@ func shorten(s string) string {
 	head := MaxLabel * 2 / 3
 	return string(runes[:head]) + "…" + string(runes[len(runes)-(MaxLabel-head-1):])
 }
+
+// steers tells whether a character steers a terminal, or reorders what stands around it.
+func steers(r rune) bool { return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) }
 
 // width is how wide a text is, at least nearly, in a sans-serif font of the given size.
 func width(s string, size float64) float64 {

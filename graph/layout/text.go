@@ -41,7 +41,7 @@ func (d *Drawing) DOT(w io.Writer) error {
 // quote is a quoted id of DOT. A backslash would begin an escape.
 func quote(s string) string {
 	s = strings.Map(func(r rune) rune {
-		if r < 0x20 && r != '\n' {
+		if steers(r) && r != '\n' {
 			return ' '
 		}
 		return r
@@ -86,9 +86,9 @@ func mermaidText(s string) string {
 	var b strings.Builder
 	for _, r := range s {
 		switch {
-		case r < 0x20:
+		case steers(r):
 			b.WriteByte(' ')
-		case strings.ContainsRune("\"<>&#;`\\", r):
+		case strings.ContainsRune("\"<>&#;%`\\", r): // %%{ would begin a directive, even here
 			fmt.Fprintf(&b, "#%d;", r)
 		default:
 			b.WriteRune(r)

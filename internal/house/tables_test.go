@@ -29,11 +29,15 @@ var layout = map[string][]string{
 	"internal/api":           {"."},
 	"internal/web":           {".", "graph/layout"},
 	"internal/telemetry":     {"."},
+	"internal/benchmark":     {".", "executor", "worker"},
+	"internal/bounds":        {},
+	"internal/chaos":         {".", "graph", "engine", "executor", "worker", "scheduler", "store/sqlite", "store/postgres", "internal/pgtest"},
 	"internal/crash":         {".", "graph", "engine", "executor", "worker", "scheduler", "store/sqlite", "store/postgres"},
 	"internal/dojobbermodel": {},
 	"internal/fault":         {},
 	"internal/house":         {},
 	"internal/pgtest":        {},
+	"internal/pgtest/serve":  {"internal/pgtest"},
 	"internal/redact":        {},
 
 	"server": {
@@ -42,11 +46,11 @@ var layout = map[string][]string{
 	},
 	"cli": {
 		".", "graph", "graph/layout", "config", "engine", "executor", "executor/python", "worker", "scheduler",
-		"store/sqlite", "store/postgres", "remote", "server", "internal/telemetry",
+		"store/sqlite", "store/postgres", "remote", "server", "internal/benchmark", "internal/telemetry",
 	},
 	"cmd/jobcontrol": {"cli"},
 
-	"bench":        {".", "graph", "engine", "executor", "worker", "scheduler", "store/sqlite", "store/postgres"},
+	"bench":        {".", "graph", "engine", "executor", "worker", "scheduler", "internal/benchmark", "store/sqlite", "store/postgres"},
 	"examples/...": {".", "cli"},
 }
 
@@ -60,7 +64,7 @@ var libraries = map[string][]string{
 	"go.yaml.in/yaml/v4":                 {"config"},
 	"github.com/invopop/jsonschema":      {"config"},
 
-	"modernc.org/sqlite":      {"store/sqlite"},
+	"modernc.org/sqlite":      {"store/sqlite", "internal/chaos"},
 	"github.com/jackc/pgx/v5": {"store/postgres", "internal/pgtest"},
 
 	"github.com/spf13/cobra":    {"cli"},

@@ -75,7 +75,7 @@ func (r *Redactor) JSON(raw json.RawMessage) json.RawMessage {
 		return raw
 	}
 	if !json.Valid(raw) {
-		return quote(r.String(strings.ToValidUTF8(string(raw), "\uFFFD")))
+		return r.quote(r.String(strings.ToValidUTF8(string(raw), "\uFFFD")))
 	}
 	var out bytes.Buffer
 	for i := 0; i < len(raw); {
@@ -129,9 +129,21 @@ func (r *Redactor) token(t []byte) []byte {
 		return quote(Mask) // cannot be: the whole is valid
 	}
 	if clean := r.String(s); clean != s {
-		return quote(clean)
+		return r.quote(clean)
+	}
+	if found(r.m, t) {
+		return quote(Mask)
 	}
 	return t
+}
+
+// quote returns the JSON string of a text without secrets; a mask alone if there is
+// one in how it is written, with an escape for example.
+func (r *Redactor) quote(clean string) []byte {
+	if q := quote(clean); !found(r.m, q) {
+		return q
+	}
+	return quote(Mask)
 }
 
 func quote(s string) []byte {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // Builds are read with their job and the hash of their definition. The brief
@@ -15,7 +16,9 @@ const (
 	briefColumns = `b.id, b.run, h.project, h.job, d.hash, b.state, b.changed, b.phase, b.deps_left,
 	b.tries, b.retry_delay, b.tries_used, b.attempts, b.lost, b.asked,
 	b.created_at, b.ready_at, b.started_at, b.finished_at,
-	b.worker, b.epoch, b.claim, b.ran, b.cleaned, b.result_of, b.again_of, b.why, b.failure, b.args, b.kwargs`
+	b.worker, b.epoch, b.claim, b.ran, b.cleaned, b.result_of, b.again_of,
+	CASE b.service WHEN 0 THEN NULL ELSE (SELECT name FROM services WHERE id = b.service) END, b.priority, b.stop, b.unique_key, b.service_key,
+	b.why, b.failure, b.args, b.kwargs`
 	fullColumns = briefColumns + `, b.dependants, b.pins, b.frames, b.result`
 	buildTables = ` FROM builds b CROSS JOIN heads h ON h.id = b.head CROSS JOIN definitions d ON d.id = b.definition `
 	selectFull  = `SELECT ` + fullColumns + buildTables
@@ -35,10 +38,21 @@ func scanBuild(r *row, brief bool) (b jobcontrol.Build, err error) {
 	b.Attempts, b.Lost, b.Asked = int(r.int()), int(r.int()), int(r.int())
 	b.CreatedAt, b.ReadyAt, b.StartedAt, b.FinishedAt = r.time(), r.time(), r.time(), r.time()
 	b.Claim = jobcontrol.Claim{Worker: r.int(), Epoch: r.int(), Number: r.int()}
-	if b.Claim.Number != 0 {
+	if b.Claim.Worker != 0 {
 		b.Claim.Build = b.ID
+	} else {
+		b.Claim = jobcontrol.Claim{} // it was given up
 	}
-	b.Ran, b.Cleaned, b.ResultOf, b.AgainOf, b.Why = r.int(), r.bool(), r.int(), r.int(), r.text()
+	b.Ran, b.Cleaned, b.ResultOf, b.AgainOf = r.int(), r.bool(), r.int(), r.int()
+	if b.Service = r.text(); b.Service == jobcontrol.DefaultService {
+		b.Service = ""
+	}
+	b.Priority = int(r.int())
+	b.Stopping = stopping[r.int()&3]
+	if unique := r.text(); unique != "" {
+		b.Unique = strings.TrimPrefix(unique, uniqueKey(b.Project, ""))
+	}
+	b.Key, b.Why = r.text(), r.text()
 	failure := r.json()
 	b.Args, b.Kwargs = r.json(), r.json()
 	if b.Run != b.ID {
@@ -46,18 +60,21 @@ func scanBuild(r *row, brief bool) (b jobcontrol.Build, err error) {
 	}
 	var frames json.RawMessage
 	if !brief {
-		if b.Dependants, err = decodeIDs(b.ID, r.blob()); err != nil {
+		if b.Dependants, err = codec.DecodeIDs(b.ID, r.blob()); err != nil {
 			return b, err
 		}
-		if b.Pins, err = decodePins(r.json()); err != nil {
+		if b.Pins, err = codec.DecodePins(r.json()); err != nil {
 			return b, err
 		}
 		frames = r.json()
 		b.Result = r.json()
 	}
-	b.Failure, err = decodeFailure(failure, frames)
+	b.Failure, err = codec.DecodeFailure(failure, frames)
 	return b, err
 }
+
+// stopping are what builds.stop means.
+var stopping = [4]jobcontrol.Transition{stopCancel: jobcontrol.ToCancel, stopSuspend: jobcontrol.ToSuspend}
 
 // build returns a build, or NotFound.
 func (c *conn) build(id int64) (*jobcontrol.Build, error) {
@@ -193,11 +210,11 @@ func stateIn(states []jobcontrol.State) string {
 func (s *Store) Attempts(ctx context.Context, build int64) ([]jobcontrol.Attempt, error) {
 	var attempts []jobcontrol.Attempt
 	add := func(data []byte, failure, frames json.RawMessage) error {
-		a, err := decodeAttempt(build, data)
+		a, err := codec.DecodeAttempt(build, data)
 		if err != nil {
 			return err
 		}
-		a.Failure, err = decodeFailure(failure, frames)
+		a.Failure, err = codec.DecodeFailure(failure, frames)
 		attempts = append(attempts, a)
 		return err
 	}
@@ -213,7 +230,7 @@ func (s *Store) Attempts(ctx context.Context, build int64) ([]jobcontrol.Attempt
 		if !found {
 			return noBuild(build)
 		}
-		from, to := span(build)
+		from, to := codec.Span(build)
 		err = c.each(func(r *row) error { return add(r.blob(), r.json(), nil) },
 			`SELECT data, failure FROM attempts WHERE id BETWEEN ? AND ? ORDER BY id`, from, to)
 		if err != nil || len(last) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // Cancel ends builds; see [jobcontrol.Executions]. A running one is ended only
@@ -35,20 +36,26 @@ func (s *Store) Cancel(ctx context.Context, claims []jobcontrol.Claim, reason st
 
 // cancel ends builds that are not final and blocks what waits for them.
 func (t *tx) cancel(builds []*guarded, reason string) error {
-	failure, _, err := encodeFailure(&jobcontrol.Failure{Kind: jobcontrol.FailCancel, Message: reason})
+	failure, _, err := codec.EncodeFailure(&jobcontrol.Failure{Kind: jobcontrol.FailCancel, Message: reason})
 	if err != nil {
 		return err
 	}
 	for _, g := range builds {
-		if _, err := t.exec(`UPDATE builds SET state = 10, finished_at = ?, failure = ?, `+closeLone+` WHERE id = ?`, t.now, failure, g.id); err != nil {
+		if _, err := t.exec(`UPDATE builds SET state = 10, finished_at = ?, failure = ?, stop = 0, queue = NULL, `+closeLone+` WHERE id = ?`, t.now, failure, g.id); err != nil {
 			return err
 		}
-		if err := t.headEnded(&ended{id: g.id, head: g.head, state: jobcontrol.Cancelled}); err != nil {
+		if err := t.ended(g.end(jobcontrol.Cancelled)); err != nil {
 			return err
 		}
+		if g.detached && g.run == g.id && g.ran > 0 && !g.cleaned {
+			if err := t.loneEnded(g.id, jobcontrol.RunCleaning); err != nil {
+				return err
+			}
+		}
+		t.hint = t.hint || g.detached && g.worker != 0 // there may be room in its service
 	}
 	for _, g := range builds {
-		ids, err := decodeIDs(g.id, g.dependants)
+		ids, err := codec.DecodeIDs(g.id, g.dependants)
 		if err != nil {
 			return err
 		}
@@ -78,10 +85,16 @@ func (s *Store) RequestCancel(ctx context.Context, run int64) (*jobcontrol.Run, 
 			}
 			owned = err == nil
 		}
-		if owned {
+		switch {
+		case owned:
 			err = t.setCancel(r)
-		} else {
+		case r.detached:
+			err = t.cancelDetached(r)
+		default:
 			err = t.cancelRun(r)
+		}
+		if err == nil {
+			err = t.settle()
 		}
 		if err != nil {
 			return err
@@ -129,7 +142,7 @@ func (t *tx) cancelRun(r *runRow) error {
 		}
 		todo = append(todo, g)
 	}
-	if err := t.cancel(todo, "cancelled by request"); err != nil {
+	if err := t.cancel(todo, byRequest); err != nil {
 		return err
 	}
 	if err := t.setCancel(r); err != nil {
@@ -140,6 +153,33 @@ func (t *tx) cancelRun(r *runRow) error {
 	}
 	return t.endRun(r)
 }
+
+// cancelDetached cancels the builds of a detached Run that nobody has claimed,
+// and asks the workers of the others to stop. Clean-up steps are executed all the same.
+func (t *tx) cancelDetached(r *runRow) error {
+	unfinished, err := t.unfinished(r)
+	if err != nil {
+		return err
+	}
+	var todo []*guarded
+	for _, g := range unfinished {
+		switch {
+		case g.worker == 0:
+			todo = append(todo, g)
+		case g.stop != stopCancel:
+			if err := t.askToStop(g, stopCancel); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.cancel(todo, byRequest); err != nil {
+		return err
+	}
+	return t.setCancel(r)
+}
+
+// byRequest is why what somebody asked to cancel was.
+const byRequest = "cancelled by request"
 
 // unfinished returns the builds of a Run that are not final.
 func (t *tx) unfinished(r *runRow) ([]*guarded, error) {
@@ -164,6 +204,6 @@ func (t *tx) endRun(r *runRow) error {
 		return err
 	}
 	_, err = t.exec(`UPDATE runs SET state = ?, finished_at = ?, counts = ?, message = NULL WHERE id = ?`,
-		counts.Outcome(), t.now, encodeCounts(counts), r.ID)
+		counts.Outcome(), t.now, codec.EncodeCounts(counts), r.ID)
 	return err
 }

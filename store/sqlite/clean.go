@@ -41,6 +41,9 @@ func (s *Store) StartCleaning(ctx context.Context, run int64, l jobcontrol.Lease
 		if err != nil {
 			return err
 		}
+		if r.detached {
+			return jobcontrol.Errorf(jobcontrol.Conflict, "cannot clean up run %d: workers do, it is detached", run)
+		}
 		if err := t.refuseUnfinished(r, "clean up"); err != nil {
 			return err
 		}
@@ -81,6 +84,9 @@ func (s *Store) FinishRun(ctx context.Context, run int64, l jobcontrol.Lease) (*
 			return err
 		}
 		if !r.State.Final() {
+			if r.detached {
+				return jobcontrol.Errorf(jobcontrol.Conflict, "cannot finish run %d: it is detached and ends with its last build", run)
+			}
 			if r.State == jobcontrol.RunInterrupted {
 				return jobcontrol.Errorf(jobcontrol.Conflict, "cannot finish run %d: it is %s", run, r.State)
 			}
@@ -154,6 +160,15 @@ func (t *tx) adopt(r *runRow, l jobcontrol.Lease) error {
 		return err
 	}
 	first, last := r.span()
+	if r.detached {
+		// From now on it is executed by one program.
+		if _, err := t.exec(`UPDATE builds SET detached = 0 WHERE id BETWEEN ? AND ?`, first, last); err != nil {
+			return err
+		}
+		if _, err := t.exec(`UPDATE runs SET detached = 0 WHERE id = ?`, r.ID); err != nil {
+			return err
+		}
+	}
 	// To resume a Run is to resume what is suspended in it.
 	if _, err := t.exec(`UPDATE builds SET state = CASE WHEN deps_left > 0 THEN 2 ELSE 4 END, ready_at = 0
 		WHERE id BETWEEN ? AND ? AND state `+stateIn(jobcontrol.Transitions[jobcontrol.ToResume].From), first, last); err != nil {

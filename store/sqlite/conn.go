@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // conn is one connection with its prepared statements. It is used by one
@@ -144,7 +146,7 @@ func (s *stmt) bind(args []any) []driver.NamedValue {
 				*v = int64(1)
 			}
 		case time.Time:
-			*v = micros(a)
+			*v = codec.Micros(a)
 		case json.RawMessage:
 			*v = nil
 			if len(a) > 0 {
@@ -176,7 +178,7 @@ func (r *row) value() driver.Value {
 
 func (r *row) bad(v driver.Value) {
 	if r.err == nil {
-		r.err = &damaged{fmt.Sprintf("column %d is a %T", r.next, v)}
+		r.err = &codec.Damaged{What: fmt.Sprintf("column %d is a %T", r.next, v)}
 	}
 }
 
@@ -225,23 +227,27 @@ func (r *row) json() json.RawMessage {
 	return nil
 }
 
-func (r *row) time() time.Time { return timeOf(r.int()) }
+// numbers reads a column that is made by format('%d %d …', …): many columns cost
+// more than a text that has to be taken apart. next returns one number after the
+// other; NULL is 0.
+func (r *row) numbers() (next func() int64) {
+	text := r.text()
+	return func() int64 {
+		field := text
+		if i := strings.IndexByte(text, ' '); i >= 0 {
+			field, text = text[:i], text[i+1:]
+		}
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil && r.err == nil {
+			r.err = &codec.Damaged{What: "numbers of a row"}
+		}
+		return n
+	}
+}
+
+func (r *row) time() time.Time { return codec.TimeOf(r.int()) }
 
 func (r *row) state() jobcontrol.State { return jobcontrol.State(r.int()) }
-
-func micros(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMicro()
-}
-
-func timeOf(us int64) time.Time {
-	if us == 0 {
-		return time.Time{}
-	}
-	return time.UnixMicro(us).UTC()
-}
 
 // optional returns nil for NULL.
 func (r *row) optional() *int64 {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // DeleteBuild removes a final build; see [jobcontrol.Builds]. If later builds of
@@ -41,7 +42,7 @@ func (t *tx) deleteBuild(id int64) (*jobcontrol.Build, error) {
 			return nil, err
 		}
 	}
-	first, last := span(id)
+	first, last := codec.Span(id)
 	for _, text := range []string{
 		`DELETE FROM attempts WHERE id BETWEEN ? AND ?`,
 		`DELETE FROM logs WHERE id BETWEEN ? AND ?`,
@@ -57,7 +58,10 @@ func (t *tx) deleteBuild(id int64) (*jobcontrol.Build, error) {
 	if err := t.headWithout(head); err != nil {
 		return nil, err
 	}
-	return b, t.runWithout(run, b.State)
+	if err := t.runWithout(run, b.State); err != nil || !run.detached || run.Lone || run.State != jobcontrol.RunCleaning {
+		return b, err
+	}
+	return b, t.stepDone(run.ID)
 }
 
 // bequeath gives the result of a build that is deleted to the next one that has no own.
@@ -94,6 +98,6 @@ func (t *tx) runWithout(r *runRow, state jobcontrol.State) error {
 	if r.Counts[state]--; r.Counts[state] == 0 {
 		delete(r.Counts, state)
 	}
-	_, err = t.exec(`UPDATE runs SET counts = ? WHERE id = ?`, encodeCounts(r.Counts), r.ID)
+	_, err = t.exec(`UPDATE runs SET counts = ? WHERE id = ?`, codec.EncodeCounts(r.Counts), r.ID)
 	return err
 }

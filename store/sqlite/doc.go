@@ -19,7 +19,7 @@
 //
 // # Tables
 //
-// See migrations/0001_init.sql for the columns.
+// See migrations for the columns.
 //
 //	sequences    the last ids and claim numbers given out; one row
 //	definitions  frozen definitions, each once by its content hash
@@ -33,6 +33,7 @@
 //	progress     the last report of each path
 //	shared       values that the builds of a Run share
 //	workers      processes with their leases
+//	services     queues of projects, how they are described, and their rate's tokens
 //	meta         the schema version
 //
 // # Invariants
@@ -48,6 +49,20 @@
 //     worker that is gone has lost all of its claims at once.
 //   - States change only as [jobcontrol.Transitions] says: a statement that
 //     changes one is either made from that table or executed after its check.
+//   - A build of a detached Run (builds.detached) is in index builds_queue while it
+//     is not final; builds.queue says whether it may be claimed. It is set with
+//     each change of the state or the claim. Builds of the foreground are in none
+//     of the queue's indexes, and executing them changes no column of one.
+//   - A detached build is claimed while builds.worker is set. Who gives it up, by
+//     Retry, a suspension or GiveBack, leaves the number in builds.claim.
+//   - runs.left counts the builds of a detached Run that are not final; the write
+//     that makes it 0 ends the Run, or has it cleaned up. Of its clean-up steps the
+//     first in index builds_cleanup is the one that is handed out (builds.cleaning).
+//   - What many writes of a transaction change in one row (heads, Runs, the last
+//     id) is added up and written once, at its end (postponed.go); lone detached
+//     builds are inserted and finished by statements of many rows (bulk.go).
+//   - sequences.hint grows in each transaction that may concern a worker: other
+//     processes look at it when the write-ahead log has changed (hints.go).
 //   - builds.cause is the build whose end released or blocked a build, so that a
 //     repeated Finish gives the same answer.
 //   - heads and the counts of final Runs change in the transaction that changes
@@ -63,7 +78,8 @@
 // are over. A file that was deleted or replaced, and a damaged one, are errors
 // of the code Unavailable that name the file. Fail points (package fault):
 // sqlite.NAME.before and .after inside the transaction of each write, with NAME
-// one of create, start, ran, retry, finish, cancel, cleaned, report, clean,
+// one of create, create-many, claim, give-back, promote, steer, claim-cleanup,
+// put-services, reset-service, start, ran, retry, finish, cancel, cleaned, report, clean,
 // finish-run, request-cancel, adopt, delete, register, renew, unregister,
 // rescue, shared, install and uninstall; sqlite.commit.before and .after around
 // the commit.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 	driver "modernc.org/sqlite"
 )
 
@@ -22,18 +23,13 @@ const (
 	codeNotADB   = 26
 )
 
-// damaged is what reading a row says that no statement of ours can have written.
-type damaged struct{ what string }
-
-func (d *damaged) Error() string { return "damaged row: " + d.what }
-
 // codeOf returns the primary result code in err's chain; 0: there is none.
 func codeOf(err error) int {
 	var e *driver.Error
 	if errors.As(err, &e) {
 		return e.Code() & 0xff
 	}
-	var d *damaged
+	var d *codec.Damaged
 	if errors.As(err, &d) {
 		return codeCorrupt
 	}

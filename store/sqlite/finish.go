@@ -4,34 +4,40 @@ import (
 	"context"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // endings are the transitions that Finish may be asked for, by their target.
 var endings = map[jobcontrol.State]struct {
 	transition jobcontrol.Transition
-	update     string
+	update     [2]string // in the foreground, and detached
 }{
 	jobcontrol.Successful: {jobcontrol.ToSucceed, finishFrom(jobcontrol.ToSucceed)},
 	jobcontrol.Skipped:    {jobcontrol.ToSkip, finishFrom(jobcontrol.ToSkip)},
 	jobcontrol.Failed:     {jobcontrol.ToFail, finishFrom(jobcontrol.ToFail)},
 	jobcontrol.Cancelled:  {jobcontrol.ToCancel, finishFrom(jobcontrol.ToCancel)},
-	jobcontrol.Suspended:  {jobcontrol.ToSuspend, ""},
+	jobcontrol.Suspended:  {transition: jobcontrol.ToSuspend},
 }
 
 // closeLone is how a lone build that ends leaves its Run: to be cleaned up where
 // its run phase was executed, until FinishRun, else final.
-const closeLone = `open = CASE WHEN ran > 0 AND cleaned = 0 AND open IS NOT NULL THEN 2 END`
+const closeLone = `open = CASE WHEN ran > 0 AND cleaned = 0 AND (open IS NOT NULL OR detached = 1 AND run = id) THEN 2 END`
 
 // finishFrom is the one statement that ends a build, guarded by its claim and
-// by the states from which the transition may lead.
-func finishFrom(t jobcontrol.Transition) string {
+// by the states from which the transition may lead. There are two, since that
+// for detached builds has more indexes to keep.
+func finishFrom(t jobcontrol.Transition) [2]string {
+	return [2]string{finishOf(t, "", 0), finishOf(t, "stop = 0, queue = NULL, ", 1)}
+}
+
+func finishOf(t jobcontrol.Transition, set string, detached int64) string {
 	return `UPDATE builds SET state = ?, changed = ?, result = ?, result_of = ?, attempts = max(attempts, ?),
 		tries_used = tries_used + ?, started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END, finished_at = ?,
-		failure = ?, frames = ?, last = ?, room = NULL, ` + closeLone + `
-		WHERE id = ? AND claim = ? AND worker = ? AND epoch = ? AND (attempts < ? OR ? = 0) AND state ` +
+		failure = ?, frames = ?, last = ?, room = NULL, ` + set + closeLone + `
+		WHERE id = ? AND detached = ` + itoa(detached) + ` AND claim = ? AND worker = ? AND epoch = ? AND (attempts < ? OR ? = 0) AND state ` +
 		stateIn(jobcontrol.Transitions[t].From) + `
 		AND EXISTS (SELECT 1 FROM workers w WHERE w.id = builds.worker AND w.epoch = builds.epoch AND w.gone = 0)
-		RETURNING head, definition, phase, dependants, pins`
+		RETURNING format('%d %d %d %d %d %d %d', head, definition, phase, detached, run, open, service), dependants, pins`
 }
 
 // Finish ends a build and releases or blocks its dependants; see [jobcontrol.Executions].
@@ -40,26 +46,32 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 	if !ok {
 		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
 	}
-	p, err := s.pack(c, &e)
+	p, err := codec.Pack(c, e, s.clock())
 	if err != nil {
 		return nil, err
 	}
 	var released *jobcontrol.Released
-	err = s.write(ctx, "finish", func(t *tx) (err error) {
+	o := &op{name: "finish", done: make(chan struct{}), f: func(t *tx) (err error) {
 		released = &jobcontrol.Released{}
 		if e.State == jobcontrol.Suspended {
 			return t.suspend(p)
 		}
 		return t.finish(p, end.transition, end.update, released)
-	})
-	if err != nil {
+	}}
+	if plainEnd(p) {
+		o.finishing = &finishing{p: p}
+	}
+	if err := s.do(ctx, o); err != nil {
 		return nil, err
+	}
+	if o.finishing != nil && o.finishing.done {
+		released = &jobcontrol.Released{}
 	}
 	return released, nil
 }
 
-func (t *tx) finish(p *packed, transition jobcontrol.Transition, update string, released *jobcontrol.Released) error {
-	c := p.claim
+func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2]string, released *jobcontrol.Released) error {
+	c := p.Claim
 	var changed any
 	var standing int64
 	if p.State == jobcontrol.Successful {
@@ -76,30 +88,49 @@ func (t *tx) finish(p *packed, transition jobcontrol.Transition, update string, 
 	}
 	var last any
 	if p.Attempt.Number > 0 {
-		last = p.attempt
+		last = p.Data
 	}
-	e := ended{id: c.Build, state: p.State, at: p.finishedAt(t.now), changed: p.Changed, result: standing}
+	e := ended{id: c.Build, state: p.State, at: p.Finished(t.now), changed: p.Changed, result: standing}
 	if len(p.Result) > 0 {
 		e.result = c.Build
 	}
-	var phase int64
+	var phase, service int64
+	var open jobcontrol.RunState
 	var dependants []byte
-	found, err := t.returning(func(r *row) {
-		e.head, e.definition, phase, dependants, e.pins = r.int(), r.int(), r.int(), r.blob(), r.json()
-	},
-		update, p.State, changed, p.Result, standing, p.Attempt.Number,
-		p.usesTry(), p.startedAt(t.now), e.at, p.failure, p.frames, last,
-		c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
-	if err != nil {
-		return err
+	if t.pools[c.Worker] {
+		update[0], update[1] = update[1], update[0] // the likely one first
+	}
+	found := false
+	for i := 0; i < len(update) && !found; i++ {
+		var err error
+		found, err = t.returning(func(r *row) {
+			next := r.numbers()
+			e.head, e.definition, phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
+			open, service = jobcontrol.RunState(next()), next()
+			dependants, e.pins = r.blob(), r.json()
+		},
+			update[i], p.State, changed, p.Result, standing, p.Attempt.Number,
+			p.UsesTry(), p.Started(t.now), e.at, p.Failure, p.Frames, last,
+			c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
+		if err != nil {
+			return err
+		}
 	}
 	if !found {
 		return t.notFinished(p, transition, released)
 	}
-	if err := t.headEnded(&e); err != nil {
+	if err := t.ended(&e); err != nil {
 		return err
 	}
-	ids, err := decodeIDs(c.Build, dependants)
+	if e.detached {
+		t.freed(service)
+		if e.run == e.id {
+			if err := t.loneEnded(e.id, open); err != nil {
+				return err
+			}
+		}
+	}
+	ids, err := codec.DecodeIDs(c.Build, dependants)
 	if err != nil {
 		return err
 	}
@@ -111,15 +142,28 @@ func (t *tx) finish(p *packed, transition jobcontrol.Transition, update string, 
 	if err != nil {
 		return err
 	}
-	return t.report(c.Build, p.logs, p.Progress)
+	return t.report(c.Build, p.Log, p.Progress)
 }
 
 // notFinished says why the guarded statement hit no row: the claim is lost, the
 // state forbids it, or it had been executed before, which is no error.
-func (t *tx) notFinished(p *packed, transition jobcontrol.Transition, released *jobcontrol.Released) error {
-	g, err := t.claimed(p.claim)
+func (t *tx) notFinished(p *codec.Packed, transition jobcontrol.Transition, released *jobcontrol.Released) error {
+	if err := t.held(jobcontrol.Lease{Worker: p.Claim.Worker, Epoch: p.Claim.Epoch}); err != nil {
+		return err
+	}
+	g, err := t.guarded(p.Claim.Build)
 	if err != nil {
 		return err
+	}
+	var last jobcontrol.Attempt
+	if len(g.last) > 0 {
+		if last, err = codec.DecodeAttempt(g.id, g.last); err != nil {
+			return err
+		}
+	}
+	// A clean-up step of a detached build has a claim of its own.
+	if !g.holds(p.Claim) && !(g.detached && last.Claim == p.Claim.Number && last.Worker == p.Claim.Worker && last.Number > 0) {
+		return notHeld(p.Claim)
 	}
 	if g.state != p.State {
 		if err := check(transition, g.id, g.state, p.State); err != nil {
@@ -127,18 +171,10 @@ func (t *tx) notFinished(p *packed, transition jobcontrol.Transition, released *
 		}
 		return jobcontrol.Errorf(jobcontrol.Conflict, "build %d: attempt %d was stored before", g.id, p.Attempt.Number)
 	}
-	number := 0
-	if len(g.last) > 0 {
-		last, err := decodeAttempt(g.id, g.last)
-		if err != nil {
-			return err
-		}
-		number = last.Number
-	}
-	if number != p.Attempt.Number {
+	if last.Number != p.Attempt.Number {
 		return check(transition, g.id, g.state, p.State)
 	}
-	ids, err := decodeIDs(g.id, g.dependants)
+	ids, err := codec.DecodeIDs(g.id, g.dependants)
 	if err != nil {
 		return err
 	}
@@ -151,47 +187,66 @@ func (t *tx) notFinished(p *packed, transition jobcontrol.Transition, released *
 }
 
 // suspend ends an attempt and puts the build aside; its dependants keep waiting.
-func (t *tx) suspend(p *packed) error {
-	g, err := t.claimed(p.claim)
-	if err != nil {
+func (t *tx) suspend(p *codec.Packed) error {
+	g, again, err := t.attempted(p)
+	if err != nil || again {
 		return err
-	}
-	if p.Attempt.Number > 0 {
-		if again, err := t.repeated(g, p); err != nil || again {
-			return err
-		}
 	}
 	if err := check(jobcontrol.ToSuspend, g.id, g.state, jobcontrol.Suspended); err != nil {
 		return err
 	}
 	if _, err := t.exec(`UPDATE builds SET state = 6, attempts = max(attempts, ?), started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END,
-		failure = ?, frames = ? WHERE id = ?`, p.Attempt.Number, p.startedAt(t.now), p.failure, p.frames, g.id); err != nil {
+		failure = ?, frames = ? WHERE id = ?`, p.Attempt.Number, p.Started(t.now), p.Failure, p.Frames, g.id); err != nil {
 		return err
 	}
 	if p.Attempt.Number == 0 {
-		return t.report(g.id, p.logs, p.Progress)
+		err = t.report(g.id, p.Log, p.Progress)
+	} else {
+		err = t.insertAttempt(p)
 	}
-	return t.insertAttempt(p)
+	if err != nil || !g.detached {
+		return err
+	}
+	t.hint, g.state = true, jobcontrol.Suspended
+	if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 4, stop = 0 WHERE id = ?`, g.id); err != nil {
+		return err
+	}
+	if g.stop == stopSuspend {
+		g.stop = 0 // that is done
+	}
+	return t.carryOut(g)
 }
 
 // readyColumns are those of a brief build in Released.Ready.
-const readyColumns = `id, run, (SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head),
-	state, phase, deps_left, ready_at, worker, epoch, claim, pins`
+const readyColumns = `format('%d %d %d %d %d %d %d %d %d', id, run, state, phase, deps_left, ready_at, worker, epoch, claim),
+	(SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head), pins`
 
 func scanReady(r *row) (b jobcontrol.Build, pins []byte) {
-	b.ID, b.Run, b.Project, b.Job = r.int(), r.int(), r.text(), r.text()
-	b.State, b.Phase, b.DepsLeft, b.ReadyAt = r.state(), int(r.int()), int(r.int()), r.time()
-	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: r.int(), Epoch: r.int(), Number: r.int()}
+	next := r.numbers()
+	b.ID, b.Run, b.State, b.Phase, b.DepsLeft = next(), next(), jobcontrol.State(next()), int(next()), int(next())
+	b.ReadyAt = codec.TimeOf(next())
+	if b.Claim = (jobcontrol.Claim{Build: b.ID, Worker: next(), Epoch: next(), Number: next()}); b.Claim.Worker == 0 {
+		b.Claim = jobcontrol.Claim{}
+	}
 	b.Place = int(b.ID - b.Run - 1)
+	b.Project, b.Job = r.text(), r.text()
 	return b, r.json()
 }
 
 // releaseOne takes one from the dependencies that a build waits for. With the
 // last one it becomes ready; one that is held stays so.
-var releaseOne = `UPDATE builds SET deps_left = deps_left - 1, phase = max(phase, ?), cause = CASE deps_left WHEN 1 THEN ? ELSE cause END,
+var releaseOne = releaseAnd("")
+
+// releaseQueued is releaseOne for a detached build.
+var releaseQueued = releaseAnd(` queue = CASE WHEN deps_left = 1 AND state ` + stateIn(jobcontrol.Transitions[jobcontrol.ToReady].From) + `
+	THEN CASE WHEN ready_at > ? THEN 3 ELSE 1 END ELSE queue END,`)
+
+func releaseAnd(set string) string {
+	return `UPDATE builds SET deps_left = deps_left - 1, phase = max(phase, ?), cause = CASE deps_left WHEN 1 THEN ? ELSE cause END,` + set + `
 	state = CASE WHEN deps_left = 1 AND state ` + stateIn(jobcontrol.Transitions[jobcontrol.ToReady].From) + `
 		THEN CASE WHEN ready_at > ? THEN 3 ELSE 4 END ELSE state END
 	WHERE id = ? AND deps_left > 0 AND state < 7 RETURNING ` + readyColumns
+}
 
 // release tells the dependants of a build that it was satisfied, and returns
 // those that became ready.
@@ -212,17 +267,25 @@ func (t *tx) release(e *ended, phase int64, dependants []int64) ([]jobcontrol.Bu
 		}
 		var b jobcontrol.Build
 		var pins []byte
-		found, err := t.returning(func(r *row) { b, pins = scanReady(r) }, releaseOne, phase, e.id, t.now, id)
+		var found bool
+		var err error
+		scan := func(r *row) { b, pins = scanReady(r) }
+		if e.detached {
+			found, err = t.returning(scan, releaseQueued, phase, e.id, t.now, t.now, id)
+		} else {
+			found, err = t.returning(scan, releaseOne, phase, e.id, t.now, id)
+		}
 		if err != nil {
 			return nil, err
 		}
 		if !found || b.DepsLeft > 0 || b.State != jobcontrol.Queued && b.State != jobcontrol.Scheduled {
 			continue
 		}
-		if b.Pins, err = decodePins(pins); err != nil {
+		if b.Pins, err = codec.DecodePins(pins); err != nil {
 			return nil, err
 		}
 		ready = append(ready, b)
+		t.hint = t.hint || e.detached
 	}
 	return ready, nil
 }
@@ -232,6 +295,9 @@ func (t *tx) release(e *ended, phase int64, dependants []int64) ([]jobcontrol.Bu
 func (t *tx) pinPrevious(head int64) (func(id int64) error, error) {
 	var job string
 	var good int64
+	if err := t.settleHeads(); err != nil {
+		return nil, err
+	}
 	if _, err := t.first(func(r *row) { job, good = r.text(), r.int() }, `SELECT job, good FROM heads WHERE id = ?`, head); err != nil {
 		return nil, err
 	}
@@ -241,7 +307,7 @@ func (t *tx) pinPrevious(head int64) (func(id int64) error, error) {
 		if err != nil || !found {
 			return err
 		}
-		pins, err := decodePins(text)
+		pins, err := codec.DecodePins(text)
 		if err != nil {
 			return err
 		}
@@ -249,7 +315,7 @@ func (t *tx) pinPrevious(head int64) (func(id int64) error, error) {
 			pins = map[string]int64{}
 		}
 		pins[job] = good
-		_, err = t.exec(`UPDATE builds SET pins = ? WHERE id = ?`, encodePins(pins), id)
+		_, err = t.exec(`UPDATE builds SET pins = ? WHERE id = ?`, codec.EncodePins(pins), id)
 		return err
 	}, nil
 }
@@ -262,7 +328,7 @@ func (t *tx) releasedBy(id int64, dependants []int64) ([]jobcontrol.Build, error
 		err := t.each(func(r *row) error {
 			b, pins := scanReady(r)
 			var err error
-			b.Pins, err = decodePins(pins)
+			b.Pins, err = codec.DecodePins(pins)
 			ready = append(ready, b)
 			return err
 		}, `SELECT `+readyColumns+` FROM builds WHERE id = ? AND cause = ? AND deps_left = 0 AND state IN (3, 4)`, d, id)
@@ -288,13 +354,13 @@ func (t *tx) block(cause int64, dependants []int64) ([]int64, error) {
 		if jobcontrol.ToBlock.Check(g.state, jobcontrol.Blocked) != nil {
 			continue // it is final already, or suspended
 		}
-		if _, err := t.exec(`UPDATE builds SET state = 11, cause = ?, finished_at = ? WHERE id = ?`, cause, t.now, g.id); err != nil {
+		if _, err := t.exec(`UPDATE builds SET state = 11, queue = NULL, cause = ?, finished_at = ? WHERE id = ?`, cause, t.now, g.id); err != nil {
 			return nil, err
 		}
-		if err := t.headEnded(&ended{id: g.id, head: g.head, state: jobcontrol.Blocked}); err != nil {
+		if err := t.ended(g.end(jobcontrol.Blocked)); err != nil {
 			return nil, err
 		}
-		ids, err := decodeIDs(g.id, g.dependants)
+		ids, err := codec.DecodeIDs(g.id, g.dependants)
 		if err != nil {
 			return nil, err
 		}
@@ -320,7 +386,7 @@ func (t *tx) blockedBy(cause int64, dependants []int64) ([]int64, error) {
 			continue
 		}
 		seen[id] = true
-		ids, err := decodeIDs(id, data)
+		ids, err := codec.DecodeIDs(id, data)
 		if err != nil {
 			return nil, err
 		}

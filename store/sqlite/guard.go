@@ -38,17 +38,45 @@ type guarded struct {
 	lost, asked    int
 	open           jobcontrol.RunState
 	attemptStarted int64
+	detached       bool
+	stop           int64
+	cleaning       bool
+	depsLeft       int64
+	ready          int64
 }
 
-const guardColumns = `SELECT id, run, head, state, attempts, ran, cleaned, started_at, last, dependants, worker, epoch, claim,
-	lost, asked, open, attempt_at FROM builds `
+// What may be asked of a build's worker: builds.stop.
+const (
+	stopCancel  = 1
+	stopSuspend = 2
+)
+
+const guardColumns = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d', id, run, head, state, attempts, ran, cleaned, started_at, worker, epoch, claim,
+	lost, asked, open, attempt_at, detached, stop, cleaning, deps_left, ready_at), last, dependants FROM builds `
 
 func scanGuarded(r *row) (g guarded) {
-	g.id, g.run, g.head, g.state, g.attempts = r.int(), r.int(), r.int(), r.state(), int(r.int())
-	g.ran, g.cleaned, g.started, g.last, g.dependants = r.int(), r.bool(), r.int(), r.blob(), r.blob()
-	g.worker, g.epoch, g.claim = r.int(), r.int(), r.int()
-	g.lost, g.asked, g.open, g.attemptStarted = int(r.int()), int(r.int()), jobcontrol.RunState(r.int()), r.int()
+	next := r.numbers()
+	g.id, g.run, g.head, g.state, g.attempts = next(), next(), next(), jobcontrol.State(next()), int(next())
+	g.ran, g.cleaned, g.started = next(), next() != 0, next()
+	g.worker, g.epoch, g.claim = next(), next(), next()
+	g.lost, g.asked, g.open, g.attemptStarted = int(next()), int(next()), jobcontrol.RunState(next()), next()
+	g.detached, g.stop, g.cleaning, g.depsLeft, g.ready = next() != 0, next(), next() != 0, next(), next()
+	g.last, g.dependants = r.blob(), r.blob()
 	return g
+}
+
+// end is the build's becoming final, as its head and its Run need it.
+func (g *guarded) end(state jobcontrol.State) *ended {
+	return &ended{id: g.id, run: g.run, head: g.head, detached: g.detached, state: state}
+}
+
+// holds tells whether the claim is that of the build.
+func (g *guarded) holds(c jobcontrol.Claim) bool {
+	return c.Number != 0 && g.claim == c.Number && g.worker == c.Worker && g.epoch == c.Epoch
+}
+
+func notHeld(c jobcontrol.Claim) error {
+	return jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: claim %d is not held", c.Build, c.Number)
 }
 
 // claimed reads a build and returns ErrLeaseLost unless the claim is held.
@@ -60,8 +88,8 @@ func (t *tx) claimed(c jobcontrol.Claim) (*guarded, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Number == 0 || g.claim != c.Number || g.worker != c.Worker || g.epoch != c.Epoch {
-		return nil, jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: claim %d is not held", c.Build, c.Number)
+	if !g.holds(c) {
+		return nil, notHeld(c)
 	}
 	return g, nil
 }
@@ -73,7 +101,7 @@ func (t *tx) claimedOrFree(c jobcontrol.Claim) (*guarded, error) {
 		return t.claimed(c)
 	}
 	g, err := t.guarded(c.Build)
-	if err == nil && g.claim != 0 {
+	if err == nil && g.worker != 0 {
 		err = jobcontrol.Errorf(jobcontrol.LeaseLost, "build %d: it is claimed by worker %d", c.Build, g.worker)
 	}
 	return g, err
@@ -100,7 +128,7 @@ func (t *tx) active(c jobcontrol.Claim) (*guarded, error) {
 	case jobcontrol.Running, jobcontrol.Queued, jobcontrol.Scheduled:
 		return g, nil
 	case jobcontrol.Successful, jobcontrol.Skipped, jobcontrol.Failed, jobcontrol.Cancelled:
-		if g.ran == 0 || g.cleaned {
+		if g.ran == 0 || g.cleaned || g.detached && !g.cleaning {
 			break
 		}
 		cleaning, err := t.cleaning(g)

@@ -6,16 +6,18 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // ended is a build that became final, as its head needs it.
 type ended struct {
-	id, head, definition int64
-	state                jobcontrol.State
-	at                   time.Time
-	changed              bool
-	result               int64 // the build whose result stands; 0: none
-	pins                 json.RawMessage
+	id, run, head, definition int64
+	detached                  bool
+	state                     jobcontrol.State
+	at                        time.Time
+	changed                   bool
+	result                    int64 // the build whose result stands; 0: none
+	pins                      json.RawMessage
 }
 
 // resultOf returns the build whose result a finished build has: its own, that
@@ -30,6 +32,9 @@ func resultOf(b *jobcontrol.Build) int64 {
 // headOfNew enters a new build, which is the newest of its job, and returns the
 // number of its head and the build whose result stands.
 func (t *tx) headOfNew(b *jobcontrol.Build) (head, result int64, err error) {
+	if err := t.settleHeads(); err != nil {
+		return 0, 0, err
+	}
 	found, err := t.returning(func(r *row) { head, result = r.int(), r.int() },
 		`UPDATE heads SET latest = ?, latest_state = 0, unfinished = unfinished + 1 WHERE job = ? AND project = ?
 		RETURNING id, good_result`, b.ID, b.Job, b.Project)
@@ -50,7 +55,10 @@ func (t *tx) headEnded(e *ended) error {
 		good     = `, room = NULL, good = ?, good_at = ?, good_definition = ?, good_result = ?, good_pins = ?`
 		changed  = `, changed = ?, changed_at = ?`
 	)
-	var err error
+	err := t.settleHeads()
+	if err != nil {
+		return err
+	}
 	var n int64
 	switch {
 	case e.state == jobcontrol.Cancelled || e.state == jobcontrol.Blocked:
@@ -78,6 +86,9 @@ func (t *tx) headEnded(e *ended) error {
 
 // standing returns the build whose result stands before the given one; 0: none.
 func (t *tx) standing(head, id int64) (result int64, err error) {
+	if err := t.settleHeads(); err != nil {
+		return 0, err
+	}
 	var good int64
 	if _, err = t.first(func(r *row) { good, result = r.int(), r.int() },
 		`SELECT good, good_result FROM heads WHERE id = ?`, head); err != nil || good < id {
@@ -122,7 +133,7 @@ func scanHead(r *row) (h jobcontrol.Head, err error) {
 	h.Good, h.GoodAt, h.GoodDefinition = r.int(), r.time(), r.text()
 	h.GoodChanged, h.GoodChangedAt = r.int(), r.time()
 	h.Unfinished = int(r.int())
-	h.GoodPins, err = decodePins(r.json())
+	h.GoodPins, err = codec.DecodePins(r.json())
 	return h, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // The migrations are applied in the order of their names, each in a transaction
@@ -17,6 +18,7 @@ var migrations embed.FS
 
 var migrationFiles = []string{
 	"0001_init.sql",
+	"0002_queue.sql",
 }
 
 // schemaVersion returns the number of the last migration that was applied; 0:
@@ -35,7 +37,7 @@ func schemaVersion(c *conn) (int, error) {
 	}
 	v, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, &damaged{"the schema version is " + strconv.Quote(text)}
+		return 0, &codec.Damaged{What: "the schema version is " + strconv.Quote(text)}
 	}
 	return v, nil
 }

@@ -34,6 +34,7 @@ func (s *Store) Register(ctx context.Context, p jobcontrol.Process, ttl time.Dur
 		if _, err := t.returning(func(r *row) { l.Worker = r.int() }, `UPDATE sequences SET worker = worker + 1 RETURNING worker`); err != nil {
 			return err
 		}
+		t.hint = true
 		_, err = t.exec(`INSERT INTO workers (id, epoch, pid, start_time, boot_id, pid_space, host, started_at, lease_boot, lease_until)
 			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			l.Worker, l.Epoch, p.PID, int64(p.StartTime), p.BootID, p.PIDSpace, p.Host, t.now, boot, us+ttl.Microseconds())

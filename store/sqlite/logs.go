@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // Of a log the first half of what may be kept is kept for good, and of the rest
@@ -12,63 +13,51 @@ import (
 
 const chunkColumns = `SELECT id, first_seq, count, level, since, until, size, size_end, bytes, bytes_end, tail, batch`
 
-func scanChunk(r *row, build int64) (c chunk) {
-	c.number = r.int() - place(build, 0)
-	c.first, c.count, c.level, c.since, c.until = r.int(), r.int(), jobcontrol.Level(r.int()), r.int(), r.int()
-	c.size, c.sizeEnd, c.bytes, c.bytesEnd, c.tail, c.batch = r.int(), r.int(), r.int(), r.int(), r.int(), r.int()
+func scanChunk(r *row, build int64) (c codec.Chunk) {
+	c.Number = r.int() - codec.Place(build, 0)
+	c.First, c.Count, c.Level, c.Since, c.Until = r.int(), r.int(), jobcontrol.Level(r.int()), r.int(), r.int()
+	c.Size, c.SizeEnd, c.Bytes, c.BytesEnd, c.Tail, c.Batch = r.int(), r.int(), r.int(), r.int(), r.int(), r.int()
 	return c
 }
 
 // appendLogs stores the records of a report, unless they are those of the last one.
-func (t *tx) appendLogs(build int64, p *packedLogs) error {
-	if p == nil {
+func (t *tx) appendLogs(build int64, log *codec.Log) error {
+	if log == nil {
 		return nil
 	}
-	from, to := span(build)
-	end := chunk{first: 1} // the last chunk
-	if _, err := t.first(func(r *row) { end = scanChunk(r, build) },
+	from, to := codec.Span(build)
+	var last codec.Chunk
+	if _, err := t.first(func(r *row) { last = scanChunk(r, build) },
 		chunkColumns+` FROM logs WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1`, from, to); err != nil {
 		return err
 	}
-	if end.batch == p.batch {
-		return nil
-	}
 	half := t.s.opts.logBytes / 2
-	for i := range p.chunks {
-		c := p.chunks[i]
-		c.number, c.first = end.number+1, end.first+end.count
-		c.sizeEnd, c.bytesEnd = end.sizeEnd+c.size, end.bytesEnd+c.bytes
-		if c.tail = end.tail; c.tail == 0 && c.sizeEnd > half {
-			c.tail = c.number
-		}
-		if i == len(p.chunks)-1 {
-			c.batch = p.batch
-		}
+	for _, c := range log.After(last, half) {
 		if _, err := t.exec(`INSERT INTO logs (id, first_seq, count, level, since, until, size, size_end, bytes, bytes_end, tail, batch, packed, data)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, place(build, c.number), c.first, c.count, int64(c.level), c.since, c.until,
-			c.size, c.sizeEnd, c.bytes, c.bytesEnd, c.tail, c.batch, c.packed, c.data); err != nil {
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, codec.Place(build, c.Number), c.First, c.Count, int64(c.Level), c.Since, c.Until,
+			c.Size, c.SizeEnd, c.Bytes, c.BytesEnd, c.Tail, c.Batch, c.Packed, c.Data); err != nil {
 			return err
 		}
-		end = c
+		last = c
 	}
-	if end.tail == 0 || end.sizeEnd <= 2*half {
+	if !last.TooLong(half) {
 		return nil
 	}
-	return t.trimLogs(build, end, half)
+	return t.trimLogs(build, &last, half)
 }
 
 // trimLogs deletes the oldest chunks of the tail until it is small enough.
-func (t *tx) trimLogs(build int64, end chunk, half int64) error {
+func (t *tx) trimLogs(build int64, last *codec.Chunk, half int64) error {
 	for {
-		var c chunk
+		var c codec.Chunk
 		if _, err := t.first(func(r *row) { c = scanChunk(r, build) },
-			chunkColumns+` FROM logs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1`, place(build, end.tail), place(build, end.number)); err != nil {
+			chunkColumns+` FROM logs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1`, codec.Place(build, last.Tail), codec.Place(build, last.Number)); err != nil {
 			return err
 		}
-		if c.number == end.number || c.sizeEnd-c.size >= end.sizeEnd-half {
+		if !c.Surplus(last, half) {
 			return nil
 		}
-		if _, err := t.exec(`DELETE FROM logs WHERE id = ?`, place(build, c.number)); err != nil {
+		if _, err := t.exec(`DELETE FROM logs WHERE id = ?`, codec.Place(build, c.Number)); err != nil {
 			return err
 		}
 	}
@@ -105,9 +94,9 @@ type logReader struct {
 	build int64
 	f     jobcontrol.LogFilter
 	yield func(jobcontrol.LogRecord) bool
-	page  []chunk
-	end   chunk // the last chunk that was seen
-	count int   // records handed out
+	page  []codec.Chunk
+	end   codec.Chunk // the last chunk that was seen
+	count int         // records handed out
 	done  bool
 }
 
@@ -121,20 +110,20 @@ func (r *logReader) seek(c *conn) error {
 	if n == 0 {
 		return noBuild(r.build)
 	}
-	from, to := span(r.build)
+	from, to := codec.Span(r.build)
 	newest, err := c.number(`SELECT max(id) FROM logs WHERE id BETWEEN ? AND ?`, from, to)
 	if err != nil || newest == 0 || r.f.AfterSeq <= 0 {
 		return err
 	}
 	for low, high := int64(1), newest-from; low <= high; {
 		middle := (low + high) / 2
-		var ch chunk
+		var ch codec.Chunk
 		if _, err := c.first(func(row *row) { ch = scanChunk(row, r.build) },
 			chunkColumns+` FROM logs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT 1`, from+middle, newest); err != nil {
 			return err
 		}
-		if ch.first+ch.count-1 <= r.f.AfterSeq {
-			r.end, low = ch, ch.number+1
+		if ch.First+ch.Count-1 <= r.f.AfterSeq {
+			r.end, low = ch, ch.Number+1
 		} else {
 			high = middle - 1
 		}
@@ -147,30 +136,27 @@ func (r *logReader) next(c *conn) error {
 	r.page = r.page[:0]
 	return c.each(func(row *row) error {
 		ch := scanChunk(row, r.build)
-		ch.packed, ch.data = row.bool(), row.blob()
+		ch.Packed, ch.Data = row.bool(), row.blob()
 		r.page = append(r.page, ch)
 		return nil
 	}, chunkColumns+`, packed, CASE WHEN level >= ? AND until >= ? AND (? = 0 OR since < ?) THEN data END
 		FROM logs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?`,
-		int64(r.f.MinLevel), r.f.Since, r.f.Until, r.f.Until, place(r.build, r.end.number+1), place(r.build, perBuild-1), logPage)
+		int64(r.f.MinLevel), r.f.Since, r.f.Until, r.f.Until, codec.Place(r.build, r.end.Number+1), codec.Place(r.build, codec.PerBuild-1), logPage)
 }
 
 // chunk hands out what is wanted of a chunk, and before it what is missing
 // between the one before and it.
-func (r *logReader) chunk(c *chunk) error {
-	gap := jobcontrol.LogRecord{
-		Seq: c.first - 1, Time: timeOf(c.since), Level: jobcontrol.LevelWarning, Dropped: c.bytesEnd - c.bytes - r.end.bytesEnd,
-	}
-	missing := c.first > r.end.first+r.end.count && r.end.number+1 < c.number
+func (r *logReader) chunk(c *codec.Chunk) error {
+	gap, missing := c.Gap(&r.end)
 	r.end = *c
-	r.end.data = nil
+	r.end.Data = nil
 	if missing {
 		r.give(&gap)
 	}
-	if len(c.data) == 0 {
+	if len(c.Data) == 0 {
 		return nil
 	}
-	records, err := c.records()
+	records, err := c.Records()
 	for i := range records {
 		if records[i].Level >= r.f.MinLevel {
 			r.give(&records[i])

@@ -41,6 +41,7 @@ type Store struct {
 	dsn     driver.Connector
 	file    *file
 	w       *writer
+	hints   hints
 	readers chan *reader // those that are not in use
 	closed  atomic.Bool
 }
@@ -76,7 +77,7 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 		opts.BusyTimeout = 30 * time.Second
 	}
 	if opts.boot == nil {
-		opts.boot = bootClock
+		opts.boot = newBootClock()
 	}
 	if opts.network == nil {
 		opts.network = network

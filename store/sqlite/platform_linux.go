@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,16 +37,22 @@ func network(dir string) (string, error) {
 	return networks[int64(uint32(st.Type))], nil
 }
 
-// bootClock returns microseconds since the machine was started, sleep included,
-// and the id of that start.
-func bootClock() (us int64, boot string, err error) {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0, "", fmt.Errorf("boot clock: %w", err)
+// newBootClock returns a function that returns microseconds since the machine
+// was started, sleep included, and the id of that start.
+func newBootClock() func() (us int64, boot string, err error) {
+	boot := sync.OnceValues(func() (string, error) { // it ends with every process
+		id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+		if err != nil {
+			return "", fmt.Errorf("boot id: %w", err)
+		}
+		return strings.TrimSpace(string(id)), nil
+	})
+	return func() (int64, string, error) {
+		var ts unix.Timespec
+		if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+			return 0, "", fmt.Errorf("boot clock: %w", err)
+		}
+		id, err := boot()
+		return ts.Nano() / 1000, id, err
 	}
-	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return 0, "", fmt.Errorf("boot id: %w", err)
-	}
-	return ts.Nano() / 1000, strings.TrimSpace(string(id)), nil
 }

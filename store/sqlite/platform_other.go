@@ -7,7 +7,7 @@ import "errors"
 // network cannot tell here.
 func network(string) (string, error) { return "", nil }
 
-// bootClock is refused: the platform is Linux.
-func bootClock() (us int64, boot string, err error) {
-	return 0, "", errors.New("leases need Linux's boot clock")
+// newBootClock is refused: the platform is Linux.
+func newBootClock() func() (us int64, boot string, err error) {
+	return func() (int64, string, error) { return 0, "", errors.New("leases need Linux's boot clock") }
 }

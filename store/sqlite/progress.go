@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // putProgress stores reports: of each path the last one, in order of first
@@ -35,7 +36,7 @@ func (t *tx) putOneProgress(build int64, p jobcontrol.Progress) error {
 	if err != nil || n > 0 {
 		return err
 	}
-	from, to := span(build)
+	from, to := codec.Span(build)
 	id, err := t.number(`SELECT max(id) FROM progress WHERE id BETWEEN ? AND ?`, from, to)
 	if err != nil {
 		return err
@@ -59,11 +60,11 @@ func (s *Store) Progress(ctx context.Context, build int64) ([]jobcontrol.Progres
 			}
 			return err
 		}
-		from, to := span(build)
+		from, to := codec.Span(build)
 		return c.each(func(r *row) error {
 			var p jobcontrol.Progress
 			if json.Unmarshal([]byte(r.text()), &p.Path) != nil {
-				return &damaged{"path of a progress report"}
+				return &codec.Damaged{What: "path of a progress report"}
 			}
 			if len(p.Path) == 0 {
 				p.Path = nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // Rescue takes the leases of dead workers away; see [jobcontrol.Leases]. A lease
@@ -76,12 +77,15 @@ func (t *tx) takeAway(w workerRow, until int64) ([]jobcontrol.Interruption, erro
 // its foreground Runs. It returns the Runs that became interrupted.
 func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
 	w.Gone = true
+	if err := t.buryDetached(w, lost); err != nil {
+		return nil, err
+	}
 	var running []*guarded
 	if err := t.each(func(r *row) error {
 		g := scanGuarded(r)
 		running = append(running, &g)
 		return nil
-	}, guardColumns+`WHERE state = 5 AND worker = ? AND epoch = ? ORDER BY id`, w.ID, w.Epoch); err != nil {
+	}, guardColumns+`WHERE state = 5 AND detached = 0 AND worker = ? AND epoch = ? ORDER BY id`, w.ID, w.Epoch); err != nil {
 		return nil, err
 	}
 	byRun := map[int64][]int64{}
@@ -96,7 +100,7 @@ func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
 		runs = append(runs, r.int())
 		return nil
 	}, `SELECT id FROM runs WHERE state IN (1, 2, 7) AND state <> 7 AND worker = ? AND epoch = ?
-		UNION ALL SELECT id FROM builds WHERE open IN (1, 2) AND worker = ? AND epoch = ?`,
+		UNION ALL SELECT id FROM builds WHERE open IN (1, 2) AND detached = 0 AND worker = ? AND epoch = ?`,
 		w.ID, w.Epoch, w.ID, w.Epoch); err != nil {
 		return nil, err
 	}
@@ -112,6 +116,40 @@ func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
 		}
 	}
 	return found, nil
+}
+
+// buryDetached queues what a worker had claimed for others, and carries out what
+// was asked of it.
+func (t *tx) buryDetached(w *workerRow, lost bool) error {
+	t.hint = true
+	var claimed []*guarded
+	if err := t.each(func(r *row) error {
+		g := scanGuarded(r)
+		claimed = append(claimed, &g)
+		return nil
+	}, guardColumns+`WHERE id IN (SELECT b.id FROM services s CROSS JOIN builds b ON b.service = s.id AND b.queue = 2
+		WHERE b.worker = ?) AND epoch = ? ORDER BY id`, w.ID, w.Epoch); err != nil {
+		return err
+	}
+	for _, g := range claimed {
+		if g.state == jobcontrol.Running {
+			if err := t.requeue(g, w, lost); err != nil {
+				return err
+			}
+		}
+		if g.state.Final() {
+			continue
+		}
+		g.state = jobcontrol.Queued
+		if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 1, alone = max(alone, ?) WHERE id = ?`, g.lost > 0, g.id); err != nil {
+			return err
+		}
+		if err := t.carryOut(g); err != nil {
+			return err
+		}
+	}
+	_, err := t.exec(`UPDATE builds SET cleaning = 0 WHERE cleaning = 1 AND worker = ? AND epoch = ?`, w.ID, w.Epoch)
+	return err
 }
 
 // interrupt makes a foreground Run interrupted whose worker is gone. If it was
@@ -165,17 +203,17 @@ func (t *tx) requeue(g *guarded, w *workerRow, lost bool) error {
 	var report [8]byte
 	_, _ = rand.Read(report[:]) // never fails (crypto/rand)
 	c := jobcontrol.Claim{Build: g.id, Worker: g.worker, Epoch: g.epoch, Number: g.claim}
-	p, err := t.s.pack(c, &jobcontrol.Ended{State: jobcontrol.Failed, Attempt: jobcontrol.Attempt{
-		Number: g.attempts + 1, StartedAt: timeOf(g.attemptStarted), FinishedAt: t.now,
+	p, err := codec.Pack(c, jobcontrol.Ended{State: jobcontrol.Failed, Attempt: jobcontrol.Attempt{
+		Number: g.attempts + 1, StartedAt: codec.TimeOf(g.attemptStarted), FinishedAt: t.now,
 		Failure: &jobcontrol.Failure{
 			Kind: jobcontrol.FailLost, Report: hex.EncodeToString(report[:]),
 			Message: fmt.Sprintf("lost with its worker (process %d)%s", w.Process.PID, times(g.lost)),
 		},
-	}})
+	}}, t.now)
 	if err != nil {
 		return err
 	}
-	if g.lost > limit {
+	if g.lost > limit && g.stop == 0 {
 		return t.loseForGood(g, p)
 	}
 	if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
@@ -194,18 +232,24 @@ func times(n int) string {
 	return fmt.Sprintf(" %d times", n)
 }
 
-func (t *tx) loseForGood(g *guarded, p *packed) error {
+func (t *tx) loseForGood(g *guarded, p *codec.Packed) error {
 	if err := check(jobcontrol.ToFail, g.id, g.state, jobcontrol.Failed); err != nil {
 		return err
 	}
-	if _, err := t.exec(`UPDATE builds SET state = 9, lost = ?, attempts = ?, finished_at = ?, failure = ?, last = ?, `+closeLone+` WHERE id = ?`,
-		g.lost, p.Attempt.Number, t.now, p.failure, p.attempt, g.id); err != nil {
+	if _, err := t.exec(`UPDATE builds SET state = 9, queue = NULL, stop = 0, lost = ?, attempts = ?, finished_at = ?, failure = ?, last = ?, `+closeLone+` WHERE id = ?`,
+		g.lost, p.Attempt.Number, t.now, p.Failure, p.Data, g.id); err != nil {
 		return err
 	}
-	if err := t.headEnded(&ended{id: g.id, head: g.head, state: jobcontrol.Failed}); err != nil {
+	if err := t.ended(g.end(jobcontrol.Failed)); err != nil {
 		return err
 	}
-	ids, err := decodeIDs(g.id, g.dependants)
+	g.state = jobcontrol.Failed
+	if g.detached && g.run == g.id && g.ran > 0 && !g.cleaned {
+		if err := t.loneEnded(g.id, jobcontrol.RunCleaning); err != nil {
+			return err
+		}
+	}
+	ids, err := codec.DecodeIDs(g.id, g.dependants)
 	if err != nil {
 		return err
 	}

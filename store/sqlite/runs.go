@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // runRow is a Run with what the store alone knows of it.
@@ -15,6 +16,8 @@ type runRow struct {
 	size  int64 // of a Run of several builds
 	epoch int64 // of its worker
 	build jobcontrol.State
+
+	detached bool
 }
 
 // span returns the first and the last id of the Run's builds.
@@ -27,10 +30,10 @@ func (r *runRow) span() (first, last int64) {
 
 const (
 	runColumns = `SELECT r.id, r.size, r.project, o.verb, o.author, o.file, o.no_cleanup, r.state, r.worker, r.epoch, r.cancel,
-		r.created_at, r.finished_at, r.message, r.targets, r.counts
+		r.created_at, r.finished_at, r.message, r.targets, r.counts, r.detached
 		FROM runs r CROSS JOIN origins o ON o.id = r.origin `
-	loneColumns = `SELECT b.id, h.project, o.verb, o.author, o.file, o.no_cleanup, b.state, b.open, b.worker, b.epoch, b.cancel,
-		b.created_at, b.finished_at, h.job
+	loneColumns = `SELECT b.id, h.project, o.verb, o.author, o.file, o.no_cleanup, b.state, b.open, CASE b.detached WHEN 0 THEN b.worker ELSE 0 END,
+		b.epoch, b.cancel, b.created_at, b.finished_at, h.job, b.detached
 		FROM builds b CROSS JOIN heads h ON h.id = b.head CROSS JOIN origins o ON o.id = b.origin `
 )
 
@@ -40,11 +43,12 @@ func scanRun(r *row) (v runRow, err error) {
 	v.State, v.Worker, v.epoch, v.Cancel = jobcontrol.RunState(r.int()), r.int(), r.int(), r.bool()
 	v.CreatedAt, v.FinishedAt, v.Message = r.time(), r.time(), r.text()
 	if json.Unmarshal([]byte(r.text()), &v.Targets) != nil {
-		return v, &damaged{"targets of a run"}
+		return v, &codec.Damaged{What: "targets of a run"}
 	}
 	if counts := r.json(); counts != nil && json.Unmarshal(counts, &v.Counts) != nil {
-		return v, &damaged{"counts of a run"}
+		return v, &codec.Damaged{What: "counts of a run"}
 	}
+	v.detached = r.bool()
 	return v, nil
 }
 
@@ -56,7 +60,7 @@ func scanLone(r *row) (v runRow) {
 	open := jobcontrol.RunState(r.int())
 	v.Worker, v.epoch, v.Cancel = r.int(), r.int(), r.bool()
 	v.CreatedAt, v.FinishedAt = r.time(), r.time()
-	v.Targets = []string{r.text()}
+	v.Targets, v.detached = []string{r.text()}, r.bool()
 	v.Lone, v.size = true, 1
 	v.Counts = jobcontrol.Counts{v.build: 1}
 	switch {
@@ -140,14 +144,6 @@ func (c *conn) count(r *runRow) (jobcontrol.Counts, error) {
 	return counts, err
 }
 
-func encodeCounts(c jobcontrol.Counts) json.RawMessage {
-	data, err := json.Marshal(c)
-	if err != nil {
-		panic(err) // a map of names to numbers
-	}
-	return data
-}
-
 // Run returns a Run; see [jobcontrol.Runs].
 func (s *Store) Run(ctx context.Context, id int64) (*jobcontrol.Run, error) {
 	var run *jobcontrol.Run
@@ -225,6 +221,13 @@ func (c *conn) openRuns(f jobcontrol.RunFilter, n int) ([]jobcontrol.Run, error)
 	}, loneColumns+`WHERE b.open IS NOT NULL`); err != nil {
 		return nil, err
 	}
+	if len(f.States) == 0 || slices.Contains(f.States, jobcontrol.RunRunning) {
+		waiting, err := c.loneUnfinished(f, n)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, waiting...)
+	}
 	slices.SortFunc(rows, func(a, b runRow) int { return int(b.ID - a.ID) })
 	var runs []jobcontrol.Run
 	for i := range rows {
@@ -238,6 +241,25 @@ func (c *conn) openRuns(f jobcontrol.RunFilter, n int) ([]jobcontrol.Run, error)
 		}
 	}
 	return runs, nil
+}
+
+// loneUnfinished lists detached lone builds that are not final, the newest n of
+// each index that has some.
+func (c *conn) loneUnfinished(f jobcontrol.RunFilter, n int) ([]runRow, error) {
+	var rows []runRow
+	for _, condition := range []string{
+		`b.queue = 1`, `b.queue = 2`, `b.queue = 3`, `b.queue = 4`,
+	} {
+		if err := c.each(func(r *row) error {
+			rows = append(rows, scanLone(r))
+			return nil
+		}, loneColumns+`WHERE b.id IN (SELECT b.id FROM services s CROSS JOIN builds b ON b.service = s.id
+			WHERE (s.project = ? OR ? = '') AND `+condition+` AND b.run = b.id ORDER BY b.id DESC LIMIT ?)`,
+			f.Project, f.Project, n); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 // allRuns lists Runs from the newest on. Between the builds of one Run and the

@@ -15,11 +15,12 @@ import (
 
 // op is one write that waits for the writer.
 type op struct {
-	name  string
-	f     func(*tx) error
-	state atomic.Int32  // of its life: waiting, then started or dropped
-	done  chan struct{} // closed when err is the answer
-	err   error
+	name      string
+	f         func(*tx) error
+	finishing *finishing    // nil: it is executed alone
+	state     atomic.Int32  // of its life: waiting, then started or dropped
+	done      chan struct{} // closed when err is the answer
+	err       error
 }
 
 const (
@@ -37,6 +38,7 @@ const (
 type writer struct {
 	s *Store
 	c *conn // of who is writing
+	t *tx   // likewise; nil before first use
 
 	mu     sync.Mutex
 	queue  []*op
@@ -59,6 +61,42 @@ type tx struct {
 	now     time.Time                 // the time of everything that it writes
 	changes int64                     // rows that were changed
 	alive   map[jobcontrol.Lease]bool // leases that were seen to be held
+	cache
+	postponed
+	args   []any // of the bulk statements
+	byID   map[int64]*finishing
+	hinted bool  // settle has written a hint
+	hints  int64 // its number
+
+	pools map[int64]bool // workers that have claimed something through this handle
+}
+
+// cache is what a transaction has read of rows that do not change in it.
+type cache struct {
+	definitions map[string]definition
+	origins     map[origin]int64
+	services    map[headName]*service // with their name for the job
+}
+
+// begun returns the writer's tx for a new transaction.
+func (w *writer) begun() *tx {
+	if w.t == nil {
+		w.t = &tx{
+			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, byID: map[int64]*finishing{}, pools: map[int64]bool{},
+			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}},
+			postponed: postponed{heads: map[int64]*headChange{}, names: map[headName]*headChange{}, runs: map[int64]int{}},
+		}
+	}
+	t := w.t
+	clear(t.alive)
+	clear(t.definitions)
+	clear(t.origins)
+	clear(t.services)
+	clear(t.heads)
+	clear(t.names)
+	clear(t.runs)
+	t.now, t.changes, t.nextID, t.plain, t.hint, t.hinted, t.hints = w.s.clock(), 0, 0, t.plain[:0], false, false, 0
+	return t
 }
 
 // exec is conn.exec, counted.
@@ -80,10 +118,13 @@ func (t *tx) returning(f func(r *row), text string, args ...any) (found bool, er
 // write has f executed in a transaction and waits until that is durable. f may
 // be executed more than once, each time from the start.
 func (s *Store) write(ctx context.Context, name string, f func(*tx) error) error {
+	return s.do(ctx, &op{name: name, f: f, done: make(chan struct{})})
+}
+
+func (s *Store) do(ctx context.Context, o *op) error {
 	if err := ctx.Err(); err != nil {
 		return s.public(err)
 	}
-	o := &op{name: name, f: f, done: make(chan struct{})}
 	first, err := s.w.add(o)
 	if err != nil {
 		return err
@@ -207,22 +248,32 @@ func (w *writer) transaction(ops []*op) (again bool) {
 	if err := w.begin(); err != nil {
 		return fail(err)
 	}
-	t := &tx{conn: w.c, s: w.s, now: w.s.clock(), alive: map[jobcontrol.Lease]bool{}}
+	t := w.begun()
+	if len(ops) >= bulkRows && !fault.Enabled {
+		if err := safely(func() error { return t.finishPlain(ops) }); err != nil {
+			ops[0].err = err
+			return w.rollback(ops, err, fail)
+		}
+	}
 	for _, o := range ops {
-		changes := t.changes
-		o.err = t.execute(o)
-		if o.err == nil || refused(o.err) && t.changes == changes {
+		if o.finishing != nil && o.finishing.done {
+			o.err = nil
 			continue
 		}
-		// SQLite itself may have rolled back, then there is nothing to roll back.
-		err := w.control("ROLLBACK")
-		switch {
-		case deadly(o.err):
-			return fail(o.err)
-		case err != nil && codeOf(err) != codeError:
-			return fail(err)
+		if !hurried[o.name] {
+			if o.err = safely(t.settle); o.err != nil {
+				return w.rollback(ops, o.err, fail)
+			}
 		}
-		return len(ops) > 1
+		changes := t.changes
+		o.err = t.execute(o)
+		if o.err != nil && (!refused(o.err) || t.changes != changes) {
+			return w.rollback(ops, o.err, fail)
+		}
+	}
+	if err := safely(t.settle); err != nil {
+		ops[0].err = err
+		return w.rollback(ops, err, fail)
 	}
 	if t.changes == 0 {
 		// Nothing was written: there is nothing to make durable.
@@ -232,10 +283,33 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		return false
 	}
 	if err := w.commit(); err != nil {
-		_ = w.control("ROLLBACK") // as above
+		_ = w.control("ROLLBACK") // SQLite itself may have rolled back
 		return fail(err)
 	}
+	if t.hinted {
+		w.s.hints.tell(t.hints)
+	}
 	return false
+}
+
+// rollback ends a transaction because of an error of one of its ops, which are
+// then to be executed each alone, if there are several.
+func (w *writer) rollback(ops []*op, cause error, fail func(error) bool) (again bool) {
+	// SQLite itself may have rolled back, then there is nothing to roll back.
+	err := w.control("ROLLBACK")
+	switch {
+	case deadly(cause):
+		return fail(cause)
+	case err != nil && codeOf(err) != codeError:
+		return fail(err)
+	}
+	return len(ops) > 1
+}
+
+// hurried are the ops that see to what is postponed themselves; before any other
+// one it is settled.
+var hurried = map[string]bool{
+	"create": true, "create-many": true, "claim": true, "start": true, "ran": true, "report": true, "finish": true, "retry": true, "renew": true,
 }
 
 // execute executes one op of a transaction.

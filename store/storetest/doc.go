@@ -11,6 +11,8 @@
 //		})
 //	}
 //
+// A store that has a second value on the same database may implement [Another].
+//
 // What the interface's comments leave open is settled here: which guard refuses
 // with which error, what a repeated call answers, in which order things come.
 //

@@ -323,3 +323,62 @@ func (f *FaultyStore) SharedSet(ctx context.Context, c jobcontrol.Claim, key str
 func (f *FaultyStore) SharedKeys(ctx context.Context, run int64) ([]string, error) {
 	return value(ctx, f, "SharedKeys", func() ([]string, error) { return f.store.SharedKeys(ctx, run) })
 }
+
+// CreateRuns is that of the store, or fails.
+func (f *FaultyStore) CreateRuns(ctx context.Context, many []jobcontrol.NewRun) ([]int64, error) {
+	return value(ctx, f, "CreateRuns", func() ([]int64, error) { return f.store.CreateRuns(ctx, many) })
+}
+
+// Claim is that of the store, or fails.
+func (f *FaultyStore) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, error) {
+	return value(ctx, f, "Claim", func() (*jobcontrol.Claimed, error) { return f.store.Claim(ctx, l, w) })
+}
+
+// GiveBack is that of the store, or fails.
+func (f *FaultyStore) GiveBack(ctx context.Context, claims []jobcontrol.Claim) error {
+	return f.do(ctx, "GiveBack", func() error { return f.store.GiveBack(ctx, claims) })
+}
+
+// Promote is that of the store, or fails.
+func (f *FaultyStore) Promote(ctx context.Context, n int) (promoted int, next time.Time, err error) {
+	err = f.do(ctx, "Promote", func() error {
+		promoted, next, err = f.store.Promote(ctx, n)
+		return err
+	})
+	return promoted, next, err
+}
+
+// StopRequests is that of the store, or fails.
+func (f *FaultyStore) StopRequests(ctx context.Context, l jobcontrol.Lease) ([]jobcontrol.StopRequest, error) {
+	return value(ctx, f, "StopRequests", func() ([]jobcontrol.StopRequest, error) { return f.store.StopRequests(ctx, l) })
+}
+
+// ClaimCleanup is that of the store, or fails.
+func (f *FaultyStore) ClaimCleanup(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Build, error) {
+	return value(ctx, f, "ClaimCleanup", func() (*jobcontrol.Build, error) { return f.store.ClaimCleanup(ctx, l, w) })
+}
+
+// Steer is that of the store, or fails.
+func (f *FaultyStore) Steer(ctx context.Context, build int64, t jobcontrol.Transition) (*jobcontrol.Build, error) {
+	return value(ctx, f, "Steer", func() (*jobcontrol.Build, error) { return f.store.Steer(ctx, build, t) })
+}
+
+// PutServices is that of the store, or fails.
+func (f *FaultyStore) PutServices(ctx context.Context, project string, services []jobcontrol.Service) error {
+	return f.do(ctx, "PutServices", func() error { return f.store.PutServices(ctx, project, services) })
+}
+
+// ResetService is that of the store, or fails.
+func (f *FaultyStore) ResetService(ctx context.Context, project, name string) error {
+	return f.do(ctx, "ResetService", func() error { return f.store.ResetService(ctx, project, name) })
+}
+
+// Services is that of the store, or fails.
+func (f *FaultyStore) Services(ctx context.Context, project string) ([]jobcontrol.ServiceStatus, error) {
+	return value(ctx, f, "Services", func() ([]jobcontrol.ServiceStatus, error) { return f.store.Services(ctx, project) })
+}
+
+// Listen is that of the store, or fails.
+func (f *FaultyStore) Listen(ctx context.Context, wake func()) error {
+	return f.do(ctx, "Listen", func() error { return f.store.Listen(ctx, wake) })
+}

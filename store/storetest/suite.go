@@ -18,8 +18,16 @@ import (
 // Open makes a new, empty store without tables. The suite installs and closes it.
 type Open func(t *testing.T) jobcontrol.Store
 
-// Test runs the whole suite, each part with a store of its own.
+// Test runs the whole suite, each part with a store of its own: first as
+// [TestPlain] does, then a life of a store in which every write fails.
 func Test(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
+	TestPlain(t, open)
+	t.Run("Faults", func(t *testing.T) { testFaults(t, open) })
+}
+
+// TestPlain runs the suite without faults, for further ways to a store that
+// passes the whole one.
+func TestPlain(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 	parts := []struct {
 		name string
 		test func(*world)
@@ -64,11 +72,46 @@ func Test(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 		{"ListBuilds", testListBuilds},
 		{"Heads", testHeads},
 		{"Delete", testDelete},
+		{"Prune", testPrune},
 		{"Logs", testLogs},
 		{"LogFilter", testLogFilter},
 		{"LogQuota", testLogQuota},
 		{"Progress", testProgress},
 		{"Shared", testShared},
+		{"Claim", testClaim},
+		{"ClaimOrder", testClaimOrder},
+		{"ClaimServices", testClaimServices},
+		{"ClaimConcurrent", testClaimConcurrent},
+		{"ClaimForeground", testClaimForeground},
+		{"ClaimLease", testClaimLease},
+		{"Suspects", testSuspects},
+		{"GiveBack", testGiveBack},
+		{"Promote", testPromote},
+		{"Detached", testDetached},
+		{"DetachedEnds", testDetachedEnds},
+		{"DetachedList", testDetachedList},
+		{"DetachedRetry", testDetachedRetry},
+		{"DetachedFallback", testDetachedFallback},
+		{"DetachedRescue", testDetachedRescue},
+		{"DetachedHeads", testDetachedHeads},
+		{"DetachedCleaning", testDetachedCleaning},
+		{"DetachedCleaningLone", testDetachedCleaningLone},
+		{"DetachedCancel", testDetachedCancel},
+		{"RescueStops", testRescueStops},
+		{"Steer", testSteer},
+		{"SteerClaimed", testSteerClaimed},
+		{"SteerReady", testSteerReady},
+		{"SteerForeground", testSteerForeground},
+		{"Services", testServices},
+		{"ServiceCounts", testServiceCounts},
+		{"ServicePaused", testServicePaused},
+		{"ServiceConcurrency", testServiceConcurrency},
+		{"ServiceKeys", testServiceKeys},
+		{"ServiceRate", testServiceRate},
+		{"Unique", testUnique},
+		{"UniqueMembers", testUniqueMembers},
+		{"CreateRuns", testCreateRuns},
+		{"Listen", testListen},
 		{"Concurrency", testConcurrency},
 		{"Context", testContext},
 		{"Model", testModel},
@@ -76,7 +119,6 @@ func Test(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 	for _, p := range parts {
 		t.Run(p.name, func(t *testing.T) { p.test(newWorld(t, open)) })
 	}
-	t.Run("Faults", func(t *testing.T) { testFaults(t, open) })
 }
 
 // world is a store with a worker, and what tests say again and again.
@@ -281,6 +323,7 @@ type snapshot struct {
 	Heads    map[string]jobcontrol.Head
 	Shared   map[string]string
 	Workers  []jobcontrol.Worker
+	Services []jobcontrol.ServiceStatus
 }
 
 func (w *world) snapshot() snapshot {
@@ -313,6 +356,8 @@ func (w *world) snapshot() snapshot {
 	s.Heads, err = w.s.Heads(w.ctx, "", nil)
 	w.ok(err)
 	s.Workers, err = w.s.Workers(w.ctx)
+	w.ok(err)
+	s.Services, err = w.s.Services(w.ctx, "")
 	w.ok(err)
 	for i := range s.Workers {
 		s.Workers[i].LeaseUntil = time.Time{} // it is told by a clock that goes on

@@ -1,0 +1,108 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
+)
+
+// A held is a command whose process exists and has executed nothing: it has
+// done its execve, and we trace it. If this process dies the kernel kills it,
+// as its tracee and as its child. All that is done to a tracee comes from the
+// thread that started it.
+type held struct {
+	*command
+	ended func()
+}
+
+// prepare starts the process of a shell command and holds it; nil: it cannot.
+// The commands that are lists are never held: a traced execve ignores the
+// set-user-ID bit of the program, which a shell does not have; what the shell
+// starts is not traced any more.
+func (m *commands) prepare(call *jobcontrol.Call) *held {
+	if m.noHold.Load() {
+		return nil
+	}
+	c, p, err := m.command(call)
+	if err != nil {
+		return nil // it is executed in vain later, and then told
+	}
+	runtime.LockOSThread()
+	h := &held{command: c}
+	if err = c.start(p, true); err == nil {
+		if err = h.hold(); err == nil {
+			err = fault.Point("executor.held")
+		}
+	}
+	if err != nil {
+		// Most likely tracing is not allowed here, or we are traced ourselves.
+		// If it was something else, nothing but time is lost.
+		m.noHold.Store(true)
+		h.free()
+		return nil
+	}
+	return h
+}
+
+// hold waits until the process is where we want it, and has it killed with us.
+func (h *held) hold() error {
+	if n := h.commands.refusals; n != nil {
+		n.Add(1)
+		return syscall.EPERM
+	}
+	var status syscall.WaitStatus
+	for {
+		switch _, err := syscall.Wait4(h.process.pid, &status, 0, nil); {
+		case err == syscall.EINTR:
+			continue
+		case err != nil:
+			return err
+		case status.Stopped() && status.StopSignal() == syscall.SIGTRAP:
+			return syscall.PtraceSetOptions(h.process.pid, unix.PTRACE_O_EXITKILL)
+		case !status.Stopped():
+			h.process.reaped, h.process.status = true, status
+		}
+		return errors.New("it did not stop where it should")
+	}
+}
+
+// Execute lets the process go, and attends to it.
+func (h *held) Execute(ctx context.Context) (any, error) {
+	if ctx.Err() != nil {
+		h.Discard()
+		return nil, cancelled(ctx)
+	}
+	started := time.Now()
+	if err := syscall.PtraceDetach(h.process.pid); err != nil {
+		h.free() // somebody has killed it
+		defer h.ended()
+		return h.commands.execute(ctx, h.call)
+	}
+	defer h.ended()
+	defer runtime.UnlockOSThread()
+	defer h.release()
+	return h.run(ctx, started)
+}
+
+// Discard implements [jobcontrol.Prepared].
+func (h *held) Discard() {
+	defer h.ended()
+	h.free()
+}
+
+// free ends the process and frees what it used. It waits until the process is gone.
+func (h *held) free() {
+	defer runtime.UnlockOSThread()
+	defer h.release()
+	if h.process != nil {
+		h.process.signalGroup(syscall.SIGKILL)
+		h.process.wait()
+	}
+}

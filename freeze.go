@@ -1,0 +1,130 @@
+package jobcontrol
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// newBuild freezes a job for a build, with the request's arguments and defaults.
+func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild, error) {
+	body, hash, err := j.Definition()
+	if err != nil {
+		return NewBuild{}, err
+	}
+	b := Build{Project: r.Project, Job: j.ID, Definition: hash, Why: why, RetryDelay: time.Second}
+	b.Tries = max(j.Tries, 0)
+	if b.Tries == 0 {
+		if b.Tries = r.Tries; b.Tries == 0 {
+			b.Tries = 1
+			if r.Verb == VerbRun {
+				b.Tries = 3
+			}
+		}
+	}
+	if j.RetryDelay != nil {
+		b.RetryDelay = *j.RetryDelay
+	} else if r.RetryDelay != nil {
+		b.RetryDelay = *r.RetryDelay
+	}
+	if target {
+		b.AgainOf = r.AgainOf
+		if r.Args != nil {
+			if b.Args, err = EncodeArguments(r.Args); err != nil {
+				return NewBuild{}, err
+			}
+		}
+	}
+	if target {
+		b.ReadyAt = r.ReadyAt
+		if r.Hold {
+			b.State = Held
+		}
+	}
+	if kwargs := p.kwargsOf(j, r, target); kwargs != nil {
+		if b.Kwargs, err = EncodeArguments(kwargs); err != nil {
+			return NewBuild{}, err
+		}
+	}
+	b.Priority = r.Priority
+	if err := p.Enqueueing(j, &b); err != nil {
+		return NewBuild{}, err
+	}
+	return NewBuild{Build: b, Definition: body, Hash: hash}, nil
+}
+
+// Enqueueing sets what the queue wants to know of a build of j: its service, key
+// and unique key; the priorities of job and service are added to the one it has.
+func (p *Planner) Enqueueing(j *Job, b *Build) error {
+	b.Service, b.Priority = j.Service, b.Priority+j.Priority
+	name := cmp.Or(j.Service, DefaultService)
+	var key []string
+	for i := range p.Services {
+		if s := &p.Services[i]; s.Name == name {
+			b.Priority += s.Priority
+			if s.KeyConcurrency > 0 {
+				key = s.Key
+			}
+		}
+	}
+	if len(key) == 0 && len(j.Unique) == 0 {
+		return nil
+	}
+	args, kwargs := b.Args, b.Kwargs
+	var err error
+	if args == nil && len(j.Args) > 0 {
+		if args, err = EncodeArguments(j.Args); err != nil {
+			return err
+		}
+	}
+	if kwargs == nil && len(j.Kwargs) > 0 {
+		if kwargs, err = EncodeArguments(j.Kwargs); err != nil {
+			return err
+		}
+	}
+	if len(key) > 0 {
+		if b.Key, err = argumentKey(name, key, args, kwargs); err != nil {
+			return err
+		}
+	}
+	if len(j.Unique) > 0 {
+		b.Unique, err = argumentKey(j.ID, j.Unique, args, kwargs)
+	}
+	return err
+}
+
+// kwargsOf returns the job's keyword arguments with the request's, or nil where
+// none of these concerns it.
+func (p *Planner) kwargsOf(j *Job, r Request, target bool) map[string]any {
+	var out map[string]any
+	for k, v := range r.Kwargs {
+		if r.Verb == VerbBuild && !target || r.Verb == VerbRun && !p.takes(j, k) {
+			continue
+		}
+		if out == nil {
+			out = make(map[string]any, len(j.Kwargs)+1)
+			for k, v := range j.Kwargs {
+				out[k] = v
+			}
+		}
+		out[k] = v
+	}
+	return out
+}
+
+// takes tells whether a job names a keyword argument, or one of its functions has such a parameter.
+func (p *Planner) takes(j *Job, name string) bool {
+	if _, ok := j.Kwargs[name]; ok {
+		return true
+	}
+	for _, t := range []*Task{j.Check, j.Run, j.Cleanup} {
+		if t == nil || t.Function == "" {
+			continue
+		}
+		f, ok := p.Registry.Lookup(t.Function)
+		if ok && slices.ContainsFunc(f.Parameters, func(q Parameter) bool { return q.Name == name }) {
+			return true
+		}
+	}
+	return false
+}

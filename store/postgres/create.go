@@ -1,0 +1,405 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
+)
+
+// newBuild is a build of a NewRun with what creating it decides.
+type newBuild struct {
+	*jobcontrol.NewBuild
+	build      jobcontrol.Build
+	dependants []int64 // indexes while the Run is prepared, then ids
+	skipped    []int   // members that are created skipped
+	body       json.RawMessage
+	frames     json.RawMessage
+}
+
+// plain tells whether a Run is a lone detached build of which nothing has to be
+// looked up: those are written in batches.
+func plain(n *jobcontrol.NewRun) bool {
+	if len(n.Builds) != 1 || n.Lease != nil || n.Key != "" {
+		return false
+	}
+	b := &n.Builds[0]
+	return !b.Final && len(b.Members) == 0 && b.Build.Unique == "" && b.Failure == nil
+}
+
+// CreateRun stores a Run; see [jobcontrol.Runs].
+func (s *Store) CreateRun(ctx context.Context, n jobcontrol.NewRun) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	if plain(&n) {
+		o := &createOp{many: []jobcontrol.NewRun{n}}
+		err := s.w.do(ctx, o)
+		if err != nil {
+			return nil, nil, err
+		}
+		if o.written {
+			run, b := o.answer(0)
+			return run, []jobcontrol.Build{*b}, nil
+		}
+	}
+	var run *jobcontrol.Run
+	var builds []jobcontrol.Build
+	err := s.create(ctx, []jobcontrol.NewRun{n}, func(_ int, r *jobcontrol.Run, b []jobcontrol.Build) { run, builds = r, b })
+	if err != nil {
+		return nil, nil, err
+	}
+	return run, builds, nil
+}
+
+// CreateRuns stores many Runs; see [jobcontrol.Runs].
+func (s *Store) CreateRuns(ctx context.Context, many []jobcontrol.NewRun) ([]int64, error) {
+	all := true
+	for i := range many {
+		all = all && plain(&many[i])
+	}
+	if len(many) == 0 {
+		return nil, nil
+	}
+	if all {
+		o := &createOp{many: many}
+		if err := s.w.do(ctx, o); err != nil {
+			return nil, err
+		}
+		if o.written {
+			return o.ids, nil
+		}
+	}
+	ids := make([]int64, len(many))
+	err := s.create(ctx, many, func(i int, r *jobcontrol.Run, _ []jobcontrol.Build) { ids[i] = r.ID })
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// create stores Runs of any kind in one transaction, one after the other.
+func (s *Store) create(ctx context.Context, many []jobcontrol.NewRun, made func(int, *jobcontrol.Run, []jobcontrol.Build)) error {
+	n := newNeeds()
+	for i := range many {
+		n.add(&many[i])
+	}
+	learned := false
+	return s.writeAfter(ctx, "create", func(c *conn) error {
+		if learned && s.known.fill(n) {
+			return nil
+		}
+		learned = true
+		return s.learn(c, n)
+	}, func(t *tx) error {
+		for i := range many {
+			run, builds, err := t.createOrFind(&many[i], n)
+			if err != nil {
+				return err
+			}
+			made(i, run, builds)
+		}
+		return nil
+	})
+}
+
+// createOrFind returns the Run that was made before under this key, or whose
+// build is the unfinished one of this unique key; else it makes one.
+func (t *tx) createOrFind(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	if n.Key != "" {
+		old, err := t.number(`SELECT run FROM {run_keys} WHERE key = $1`, n.Key)
+		if err != nil {
+			return nil, nil, err
+		}
+		if old != 0 {
+			return t.runWithBuilds(old)
+		}
+	}
+	met := map[string]bool{}
+	for i := range n.Builds {
+		b := &n.Builds[i].Build
+		if b.Unique == "" || n.Builds[i].Final {
+			continue
+		}
+		if met[b.Unique] {
+			return nil, nil, jobcontrol.Errorf(jobcontrol.Conflict, "create run: job %q: another build of this run has the same unique key", b.Job)
+		}
+		met[b.Unique] = true
+		old, err := t.number(`SELECT id FROM {builds} WHERE unique_key = $1`, uniqueKey(n.Run.Project, b.Unique))
+		if err != nil {
+			return nil, nil, err
+		}
+		if old == 0 {
+			continue
+		}
+		if len(n.Builds) > 1 {
+			return nil, nil, jobcontrol.Errorf(jobcontrol.Conflict, "create run: job %q: build %d has the same unique key and is not finished", b.Job, old)
+		}
+		return t.existing(old)
+	}
+	return t.createRun(n, known)
+}
+
+func uniqueKey(project, key string) string {
+	if key == "" {
+		return ""
+	}
+	return project + "/" + key
+}
+
+// existing returns a build with its Run.
+func (t *tx) existing(id int64) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	b, err := t.build(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := t.run(b.Run)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &r.Run, []jobcontrol.Build{*b}, nil
+}
+
+// runWithBuilds returns a Run and all its builds.
+func (t *tx) runWithBuilds(id int64) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	r, err := t.run(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	builds, err := t.builds(r, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	return &r.Run, builds, nil
+}
+
+func (t *tx) createRun(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, []jobcontrol.Build, error) {
+	if n.Lease != nil {
+		if err := t.held(*n.Lease); err != nil {
+			return nil, nil, err
+		}
+	}
+	builds, err := t.prepare(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	if n.Lease == nil {
+		if err := t.refuseDraining(n, known); err != nil {
+			return nil, nil, err
+		}
+	}
+	lone := len(builds) == 1
+	ids, claims, err := t.draw(n, lone)
+	if err != nil {
+		return nil, nil, err
+	}
+	run := &jobcontrol.Run{
+		ID: ids[0], Project: n.Run.Project, Verb: n.Run.Verb, Targets: n.Run.Targets, State: jobcontrol.RunRunning,
+		NoCleanup: n.Run.NoCleanup, By: n.Run.By, File: n.Run.File, CreatedAt: t.now, Counts: jobcontrol.Counts{}, Lone: lone,
+	}
+	if n.Lease != nil {
+		run.Worker = n.Lease.Worker
+	}
+	if lone {
+		run.Targets = []string{n.Builds[0].Build.Job}
+	} else {
+		ids = ids[1:]
+	}
+	for i := range builds {
+		b := &builds[i]
+		b.build.ID, b.build.Run = ids[i], run.ID
+		if n.Lease != nil {
+			b.build.Claim = jobcontrol.Claim{Build: ids[i], Worker: n.Lease.Worker, Epoch: n.Lease.Epoch, Number: claims[i]}
+		}
+		for j := range b.dependants {
+			b.dependants[j] = ids[b.dependants[j]]
+		}
+		b.build.Dependants = b.dependants
+		if err := t.pinMembers(b, builds, ids, known); err != nil {
+			return nil, nil, err
+		}
+		run.Counts[b.build.State]++
+	}
+	if err := t.insert(n, run, builds, known); err != nil {
+		return nil, nil, err
+	}
+	out := make([]jobcontrol.Build, len(builds))
+	left := 0
+	for i := range builds {
+		out[i] = builds[i].build
+		if !out[i].State.Final() {
+			left++
+		}
+		// Its claim is what counts, not its rank, for a program in the foreground.
+		t.news.ready = t.news.ready || n.Lease == nil && out[i].State == jobcontrol.Queued
+		t.news.scheduled = t.news.scheduled || n.Lease == nil && out[i].State == jobcontrol.Scheduled
+	}
+	if (lone || n.Lease == nil) && left == 0 {
+		run.State, run.FinishedAt = run.Counts.Outcome(), t.now
+	}
+	return run, out, nil
+}
+
+// draw draws the ids of a Run and its builds, and their claims if they have any.
+func (t *tx) draw(n *jobcontrol.NewRun, lone bool) (ids, claims []int64, err error) {
+	size := len(n.Builds)
+	if !lone {
+		size++
+	}
+	t.queue(func(r *row) error {
+		ids = append(ids, r.int())
+		return nil
+	}, `SELECT nextval('{ids}') FROM generate_series(1, $1::bigint)`, size)
+	if n.Lease != nil {
+		t.queue(func(r *row) error {
+			claims = append(claims, r.int())
+			return nil
+		}, `SELECT nextval('{claims}') FROM generate_series(1, $1::bigint)`, len(n.Builds))
+	}
+	err = t.send()
+	return ids, claims, err
+}
+
+// refuseDraining returns a conflict if a service of the builds accepts no more.
+func (t *tx) refuseDraining(n *jobcontrol.NewRun, known *needs) error {
+	var ids []int64
+	for i := range n.Builds {
+		if b := &n.Builds[i]; !b.Final {
+			ids = append(ids, known.services[jobKey{n.Run.Project, serviceOf(b.Build.Service)}])
+		}
+	}
+	var draining string
+	_, err := t.first(func(r *row) { draining = r.text() }, `SELECT name FROM {services} WHERE id = ANY($1) AND draining LIMIT 1`, ids)
+	if err == nil && draining != "" {
+		err = &jobcontrol.Error{
+			Code: jobcontrol.Conflict, Message: fmt.Sprintf("create run: service %s is draining: it accepts no more builds", draining),
+			Hint: "resume the service, or wait until it is empty",
+		}
+	}
+	return err
+}
+
+// prepare decides the state and the dependants of each build.
+func (t *tx) prepare(n *jobcontrol.NewRun) ([]newBuild, error) {
+	if len(n.Builds) == 0 {
+		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: there is no build in it")
+	}
+	builds := make([]newBuild, len(n.Builds))
+	left := make([]int, len(builds)) // members that were not visited yet
+	for i := range builds {
+		in := &n.Builds[i]
+		builds[i].NewBuild = in
+		for _, m := range in.Members {
+			if m < 0 || m >= len(builds) || m == i {
+				return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: build %d (%s) cannot depend on build %d", i, in.Build.Job, m)
+			}
+			builds[m].dependants = append(builds[m].dependants, int64(i))
+			left[i]++
+		}
+		var err error
+		if builds[i].body, builds[i].frames, err = codec.EncodeFailure(in.Failure); err != nil {
+			return nil, err
+		}
+	}
+	var ready []int
+	for i := range builds {
+		if left[i] == 0 {
+			ready = append(ready, i)
+		}
+	}
+	visited := 0
+	for ; len(ready) > 0; visited++ {
+		i := ready[len(ready)-1]
+		ready = ready[:len(ready)-1]
+		if err := t.decide(n.Run.Project, builds, i); err != nil {
+			return nil, err
+		}
+		for _, d := range builds[i].dependants {
+			if left[d]--; left[d] == 0 {
+				ready = append(ready, int(d))
+			}
+		}
+	}
+	if visited < len(builds) {
+		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: the builds depend on each other in a circle")
+	}
+	return builds, nil
+}
+
+// decide sets what is known of build i from its members, which were decided.
+func (t *tx) decide(project string, builds []newBuild, i int) error {
+	b := &builds[i]
+	in := b.NewBuild
+	b.build = newOf(project, in)
+	b.build.Place, b.build.CreatedAt = i, t.now
+	blocked := false
+	for _, m := range in.Members {
+		switch member := &builds[m]; {
+		case !member.build.State.Final():
+			b.build.DepsLeft++
+		case member.build.State == jobcontrol.Skipped:
+			b.skipped = append(b.skipped, m)
+		case member.build.State != jobcontrol.Successful:
+			blocked = true
+		}
+	}
+	switch {
+	case in.Final && !in.Build.State.Final():
+		return jobcontrol.Errorf(jobcontrol.Invalid, "create run: build %d (%s) cannot be created %s", i, in.Build.Job, in.Build.State)
+	case in.Final:
+		b.build.State, b.build.Failure = in.Build.State, in.Failure
+	case blocked:
+		b.build.State = jobcontrol.Blocked
+	case in.Build.State == jobcontrol.Held:
+		b.build.State = jobcontrol.Held
+	case b.build.DepsLeft > 0:
+		b.build.State = jobcontrol.Waiting
+	default:
+		b.build.State = readyState(b.build.ReadyAt, t.now)
+	}
+	if b.build.State.Final() {
+		b.build.FinishedAt = t.now
+		if b.build.State == jobcontrol.Successful {
+			changed := in.Build.Changed != nil && *in.Build.Changed
+			b.build.Changed, b.build.Result = &changed, in.Build.Result
+		}
+	}
+	return nil
+}
+
+// newOf is what a new build has from its maker.
+func newOf(project string, in *jobcontrol.NewBuild) jobcontrol.Build {
+	b := &in.Build
+	service := b.Service
+	if service == jobcontrol.DefaultService {
+		service = ""
+	}
+	return jobcontrol.Build{
+		Project: project, Job: b.Job, Definition: in.Hash, Args: b.Args, Kwargs: b.Kwargs, Tries: b.Tries, RetryDelay: b.RetryDelay,
+		Service: service, Priority: b.Priority, Unique: b.Unique, Key: b.Key,
+		ReadyAt: jobcontrol.Micros(b.ReadyAt), AgainOf: b.AgainOf, Why: b.Why,
+	}
+}
+
+// pinMembers sets the pins of a build: those given, and its members' builds.
+func (t *tx) pinMembers(b *newBuild, builds []newBuild, ids []int64, known *needs) error {
+	given := b.NewBuild.Build.Pins
+	if len(given)+len(b.Members) == 0 {
+		return nil
+	}
+	pins := make(map[string]int64, len(given)+len(b.Members))
+	for job, id := range given {
+		pins[job] = id
+	}
+	for _, m := range b.Members {
+		pins[builds[m].build.Job] = ids[m]
+	}
+	for _, m := range b.skipped {
+		good, err := t.number(`SELECT good FROM {heads} WHERE id = $1`, known.heads[jobKey{b.build.Project, builds[m].build.Job}])
+		if err != nil {
+			return err
+		}
+		pins[builds[m].build.Job] = good
+	}
+	b.build.Pins = pins
+	return nil
+}

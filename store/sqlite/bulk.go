@@ -1,0 +1,159 @@
+package sqlite
+
+import (
+	"strings"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
+)
+
+// The plain case in bulk. Of lone detached builds there may be thousands a
+// second, most of them alike: such ones are inserted and finished by statements
+// of many rows, since a statement costs more than a row. What is not plain is
+// left to the statements for one build.
+
+// bulkRows is how many rows such a statement has.
+const bulkRows = 32
+
+// values is a list of so many rows of parameters. They have no numbers, which
+// would be names to the driver: it looks for the name of each one at each execution.
+func values(rows, columns int) string {
+	row := "(" + strings.TrimPrefix(strings.Repeat(", ?", columns), ", ") + ")"
+	return strings.TrimPrefix(strings.Repeat(", "+row, rows), ", ")
+}
+
+// plainBuild is a new build of which only this is to be stored.
+type plainBuild struct {
+	id, head, definition, origin, service, rank int64
+	tries                                       int
+	retryDelay                                  time.Duration
+	args, kwargs                                []byte
+	why                                         string
+}
+
+var plainInsert = `INSERT INTO builds (id, run, head, definition, origin, state, tries, retry_delay, created_at, detached, queue, service, rank, why, args, kwargs, room)
+	SELECT column1, column1, column2, column3, column4, 4, column5, column6, ?, 1, 1, column7, column8, column9, column10, column11, zeroblob(72)
+	FROM (VALUES ` + values(bulkRows, 11) + `)`
+
+// plain tells whether a new detached lone build may be inserted with others.
+func plain(b *newBuild) bool {
+	v := &b.build
+	return v.State == jobcontrol.Queued && v.ReadyAt.IsZero() && v.Priority == 0 && v.Unique == "" && v.Key == "" && v.AgainOf == 0 && len(v.Pins) == 0
+}
+
+// insertPlain inserts builds that were collected, all of them or as many as fill statements.
+func (t *tx) insertPlain(all bool) error {
+	rows := t.plain
+	for len(rows) >= bulkRows {
+		args := append(t.args[:0], t.now)
+		for i := range bulkRows {
+			b := &rows[i]
+			args = append(args, b.id, b.head, b.definition, b.origin, b.tries, int64(b.retryDelay), b.service, b.rank, optional(b.why), text(b.args), text(b.kwargs))
+		}
+		t.args = args
+		if _, err := t.exec(plainInsert, args...); err != nil {
+			return err
+		}
+		rows = rows[bulkRows:]
+	}
+	if all {
+		for i := range rows {
+			b := &rows[i]
+			if _, err := t.exec(`INSERT INTO builds (id, run, head, definition, origin, state, tries, retry_delay, created_at, detached, queue, service, rank,
+				why, args, kwargs, room) VALUES (?, ?, ?, ?, ?, 4, ?, ?, ?, 1, 1, ?, ?, ?, ?, ?, zeroblob(72))`,
+				b.id, b.id, b.head, b.definition, b.origin, b.tries, int64(b.retryDelay), t.now, b.service, b.rank, optional(b.why), text(b.args), text(b.kwargs)); err != nil {
+				return err
+			}
+		}
+		rows = nil
+	}
+	t.plain = append(t.plain[:0], rows...)
+	return nil
+}
+
+// text makes JSON a text, and none NULL.
+func text(data []byte) any {
+	if len(data) == 0 {
+		return nil
+	}
+	return string(data)
+}
+
+// finishing is a Finish that may be executed with others.
+type finishing struct {
+	p    *codec.Packed
+	done bool // it was; else it is executed alone
+}
+
+// plainFinish ends lone detached builds that succeeded; it passes over all others.
+var plainFinish = `WITH v (id, claim, number, changed, result, started, finished, last) AS (VALUES ` + values(bulkRows, 8) + `)
+	UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = v.number, tries_used = tries_used + 1,
+		started_at = CASE started_at WHEN 0 THEN v.started ELSE started_at END, finished_at = v.finished,
+		failure = NULL, frames = NULL, last = v.last, room = NULL, stop = 0, queue = NULL
+	FROM v WHERE builds.id = v.id AND builds.claim = v.claim AND worker = ? AND epoch = ? AND attempts < v.number AND state IN (4, 5)
+		AND queue = 2 AND run = builds.id AND ran = 0 AND pins IS NULL
+	RETURNING format('%d %d %d %d', id, head, definition, service)`
+
+// plainEnd tells whether the end of a build may be stored with others.
+func plainEnd(p *codec.Packed) bool {
+	return p.State == jobcontrol.Successful && p.Attempt.Number > 0 && p.Attempt.Failure == nil && p.Log == nil && len(p.Progress) == 0 &&
+		(p.Changed || len(p.Result) > 0)
+}
+
+// finishPlain executes those of the ops that are plain, by worker.
+func (t *tx) finishPlain(ops []*op) error {
+	byLease := map[jobcontrol.Lease][]*finishing{}
+	for _, o := range ops {
+		if o.finishing != nil {
+			c := o.finishing.p.Claim
+			l := jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}
+			byLease[l] = append(byLease[l], o.finishing)
+			o.finishing.done = false
+		}
+	}
+	for l, list := range byLease {
+		if len(list) < bulkRows {
+			continue
+		}
+		if err := t.held(l); refused(err) {
+			continue
+		} else if err != nil {
+			return err
+		}
+		for ; len(list) >= bulkRows; list = list[bulkRows:] {
+			if err := t.finishRows(l, list[:bulkRows]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tx) finishRows(l jobcontrol.Lease, list []*finishing) error {
+	args := t.args[:0]
+	for _, f := range list {
+		p := f.p
+		args = append(args, p.Claim.Build, p.Claim.Number, p.Attempt.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
+	}
+	args = append(args, l.Worker, l.Epoch)
+	t.args = args
+	byID := t.byID
+	clear(byID)
+	for _, f := range list {
+		byID[f.p.Claim.Build] = f
+	}
+	return t.each(func(r *row) error {
+		t.changes++
+		next := r.numbers()
+		id := next()
+		f := byID[id]
+		e := ended{id: id, run: id, head: next(), definition: next(), detached: true, state: jobcontrol.Successful, at: f.p.Finished(t.now), changed: f.p.Changed}
+		if len(f.p.Result) > 0 {
+			e.result = id
+		}
+		f.done = true
+		t.freed(next())
+		return t.ended(&e)
+	}, plainFinish, args...)
+}

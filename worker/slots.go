@@ -1,0 +1,285 @@
+package worker
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+const (
+	// maxClaim is the most builds that are claimed at a time.
+	maxClaim = 1000
+	// claimAhead is how much work is claimed beyond the free slots.
+	claimAhead = 100 * time.Millisecond
+	// minCrew is how many goroutines may at least store the ends of attempts at a
+	// time, however few slots there are: so that they share a commit.
+	minCrew = 1024
+	// meanOf is how many attempts the mean duration follows.
+	meanOf = 16
+)
+
+// slots is what the duties of a term share: what is claimed, what is executed, and
+// the goroutines that do it. An attempt occupies a slot until its task has ended;
+// its end is stored while another one may have the slot.
+//
+// A goroutine of the crew executes an attempt, stores its end, and takes the next
+// build, as long as there are some: builds of microseconds need no change of
+// goroutines but the one that waiting for the commit is.
+type slots struct {
+	parallel int
+	maxCrew  int
+
+	mu        sync.Mutex
+	queue     []*task       // claimed and not started, in order; queue[:head] are gone
+	head      int           //
+	tasks     []*task       // started, and their ends not stored yet; in no order
+	executing int           // of them, occupying a slot
+	crew      int           // goroutines
+	idle      []chan *task  // of the crew, waiting for a task; nil sends them home
+	steps     int           // clean-up steps that are executed
+	mean      time.Duration // of attempts; 0: not known
+
+	dry      bool          // nothing more is ready, as far as is known
+	closing  bool          // nothing new is claimed or started
+	alone    bool          // a suspect is executed, and nothing beside it
+	draining bool          // nothing is claimed until nothing is executed
+	claims   int64         // claims that were made, answered or not
+	quiet    chan struct{} // closed when nothing is executed any more; nil: nobody asked
+	sleeping bool          // the marker waits for an attempt to begin
+	group    sync.WaitGroup
+}
+
+// task is a claimed build, and the attempt that is executed of it.
+type task struct {
+	build   jobcontrol.Build
+	job     *jobcontrol.Job
+	claimed time.Time
+	cancel  context.CancelCauseFunc // ends the attempt
+	started time.Time
+	index   int           // in slots.tasks
+	ended   bool          // the task has ended; its end is being stored
+	marked  bool          // as running, or about to be
+	marking chan struct{} // closed when that is stored; nil: it is not being stored
+	why     error         // it is asked to stop; nil: it is not
+}
+
+func (s *slots) init(parallel int) {
+	s.parallel, s.maxCrew = parallel, max(minCrew, parallel)
+}
+
+// waiting is the number of builds that are claimed and not started; s.mu is held.
+func (s *slots) waiting() int { return len(s.queue) - s.head }
+
+// busy tells whether anything is claimed; s.mu is held.
+func (s *slots) busy() bool { return len(s.tasks) > 0 || s.waiting() > 0 }
+
+// nothing tells whether nothing is executed, nor claimed; s.mu is held.
+func (s *slots) nothing() bool { return !s.busy() && s.steps == 0 }
+
+// room is how many builds are to be claimed now: as many as there are free slots,
+// and what will be done in claimAhead beyond; none, unless a slot would else be
+// idle, or half of what was claimed ahead is used. s.mu is held.
+func (s *slots) room() int {
+	if s.closing || s.alone || s.draining {
+		return 0
+	}
+	ahead := 0
+	if s.mean > 0 && s.mean < claimAhead {
+		ahead = int(min(int64(s.parallel)*int64(claimAhead)/int64(max(s.mean, time.Microsecond)), maxClaim))
+	}
+	free := s.parallel - s.executing - s.waiting()
+	n := free + ahead
+	if free <= 0 && (n <= 0 || n < ahead/2) {
+		return 0
+	}
+	return min(n, maxClaim)
+}
+
+// take makes the first waiting build an attempt; s.mu is held.
+func (s *slots) take(now time.Time) *task {
+	k := s.queue[s.head]
+	s.queue[s.head] = nil
+	s.head++
+	if s.head == len(s.queue) {
+		s.queue, s.head = s.queue[:0], 0
+	}
+	s.executing++
+	k.started, k.index = now, len(s.tasks)
+	s.tasks = append(s.tasks, k)
+	return k
+}
+
+// mayStart tells whether a waiting build may be started; s.mu is held.
+func (s *slots) mayStart() bool {
+	return s.waiting() > 0 && s.executing < s.parallel && !s.closing
+}
+
+// dispatch gives waiting builds to goroutines while there are slots; t.mu is held.
+func (t *term) dispatch(now time.Time) {
+	for t.mayStart() {
+		if n := len(t.idle); n > 0 {
+			c := t.idle[n-1]
+			t.idle = t.idle[:n-1]
+			c <- t.take(now) // never blocks
+			continue
+		}
+		if t.crew >= t.maxCrew {
+			return // one of them takes it when it has stored an end
+		}
+		t.crew++
+		k := t.take(now)
+		t.group.Go(func() { t.work(k) })
+	}
+}
+
+// lookAfter wakes the duties that have something to do now; t.mu is held.
+func (t *term) lookAfter() {
+	if !t.dry && t.room() > 0 {
+		t.hungry.ring()
+	}
+	if t.sleeping && len(t.tasks) > 0 {
+		t.sleeping = false
+		t.marking.ring()
+	}
+}
+
+// add adds builds that were claimed and starts what it can.
+func (t *term) add(builds []jobcontrol.Build) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range builds {
+		// A copy: one that takes long does not keep those that came with it.
+		t.queue = append(t.queue, &task{build: builds[i], claimed: now, marked: builds[i].State == jobcontrol.Running})
+	}
+	t.dispatch(now)
+	t.lookAfter()
+}
+
+// work executes attempts until nothing is left to do.
+func (t *term) work(k *task) {
+	mine := make(chan *task, 1)
+	for k != nil {
+		t.carry(k)
+		k = t.next(k, mine)
+	}
+}
+
+// released frees the slot of a task that has ended. It returns when its mark is stored.
+func (t *term) released(k *task) {
+	now := time.Now()
+	took := now.Sub(k.started)
+	t.mu.Lock()
+	k.ended = true
+	marking := k.marking
+	t.executing--
+	if t.mean == 0 {
+		t.mean = took
+	}
+	t.mean += (took - t.mean) / meanOf
+	t.dispatch(now)
+	t.lookAfter()
+	t.mu.Unlock()
+	t.stats.executed.Add(int64(took))
+	if marking != nil {
+		<-marking
+	}
+}
+
+// next ends a task and returns the next one; nil: there is none any more.
+func (t *term) next(k *task, mine chan *task) *task {
+	t.mu.Lock()
+	last := len(t.tasks) - 1
+	t.tasks[k.index] = t.tasks[last]
+	t.tasks[k.index].index = k.index
+	t.tasks[last] = nil
+	t.tasks = t.tasks[:last]
+	if last == 0 {
+		t.alone = false
+		if t.draining {
+			t.hungry.ring()
+		}
+		t.sayQuiet()
+	}
+	var next *task
+	if t.mayStart() {
+		next = t.take(time.Now())
+	}
+	t.lookAfter()
+	if next != nil || t.closing || len(t.idle) >= t.maxCrew/2 {
+		if next == nil {
+			t.crew--
+		}
+		t.mu.Unlock()
+		return next
+	}
+	t.idle = append(t.idle, mine)
+	t.mu.Unlock()
+	return <-mine
+}
+
+// sayQuiet says that nothing is executed any more, if that is so; t.mu is held.
+func (t *term) sayQuiet() {
+	if t.quiet != nil && len(t.tasks) == 0 && t.steps == 0 {
+		close(t.quiet)
+		t.quiet = nil
+	}
+}
+
+// whenQuiet returns a channel that is closed when nothing is executed any more.
+// Nothing is started from now on.
+func (t *term) whenQuiet() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closing = true
+	quiet := make(chan struct{})
+	t.quiet = quiet
+	t.sayQuiet()
+	return quiet
+}
+
+// sendHome ends the crew.
+func (t *term) sendHome() {
+	t.mu.Lock()
+	for _, c := range t.idle {
+		close(c)
+	}
+	t.idle = nil
+	t.mu.Unlock()
+	t.group.Wait()
+}
+
+// unqueue takes all waiting builds out of the queue, and nothing is started of them.
+func (t *term) unqueue() []*task {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := append([]*task(nil), t.queue[t.head:]...)
+	clear(t.queue)
+	t.queue, t.head = t.queue[:0], 0
+	return out
+}
+
+// giveBackQueue gives back what was claimed and not started.
+func (t *term) giveBackQueue() {
+	waiting := t.unqueue()
+	if len(waiting) == 0 {
+		return
+	}
+	claims := make([]jobcontrol.Claim, len(waiting))
+	for i, k := range waiting {
+		claims[i] = k.build.Claim
+	}
+	t.giveBack(claims)
+}
+
+// giveBack ends claims; where that cannot be stored, the end of the term does it.
+func (t *term) giveBack(claims []jobcontrol.Claim) {
+	err := t.persist(func(ctx context.Context) error { return t.cfg.Store.GiveBack(ctx, claims) })
+	if err != nil {
+		t.log.Warn("builds could not be given back", "builds", len(claims), "error", err)
+		return
+	}
+	t.stats.givenBack.Add(int64(len(claims)))
+}
