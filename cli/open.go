@@ -111,7 +111,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	cfg.Executor = s.executor
 	client := worker.NewClient(cfg)
 	s.client = client
-	if err := e.tellInterrupted(ctx, client, s.project, run); err != nil {
+	if err := e.tellInterrupted(ctx, s, run); err != nil {
 		s.close()
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (s *opened) execute(e *environment, n need) {
 
 // rescue looks for programs that died.
 func (s *opened) rescue(ctx context.Context) error {
-	_, err := s.store.Rescue(ctx, worker.Alive)
+	_, err := takeAway(ctx, s.store)
 	return err
 }
 
@@ -149,8 +149,8 @@ func (s *opened) describe(ctx context.Context) error {
 
 // tellInterrupted looks for programs that died and tells which Runs wait for a
 // decision; the Run that the command is about is not told.
-func (e *environment) tellInterrupted(ctx context.Context, c *worker.Client, project string, about int64) error {
-	found, err := c.Rescue(ctx)
+func (e *environment) tellInterrupted(ctx context.Context, s *opened, about int64) error {
+	found, err := takeAway(ctx, s.store)
 	if err != nil {
 		return err
 	}
@@ -160,7 +160,7 @@ func (e *environment) tellInterrupted(ctx context.Context, c *worker.Client, pro
 		}
 	}
 	const most = 3
-	runs, err := c.Runs(ctx, jobcontrol.RunFilter{Project: project, States: []jobcontrol.RunState{jobcontrol.RunInterrupted}, Limit: most + 1})
+	runs, err := s.client.Runs(ctx, jobcontrol.RunFilter{Project: s.project, States: []jobcontrol.RunState{jobcontrol.RunInterrupted}, Limit: most + 1})
 	if err != nil {
 		return err
 	}

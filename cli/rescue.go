@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/worker"
 )
 
@@ -36,7 +38,7 @@ func rescue(ctx context.Context, e *environment) error {
 		return err
 	}
 	defer store.Close()
-	found, err := store.Rescue(ctx, worker.Alive)
+	found, err := takeAway(ctx, store)
 	if err != nil {
 		return err
 	}
@@ -51,4 +53,17 @@ func rescue(ctx context.Context, e *environment) error {
 		e.printf("worker %d is gone: %s taken away", f.Worker.ID, plural(len(f.Builds), "build"))
 	}
 	return nil
+}
+
+// takeAway takes the leases of dead workers away. What a process of this machine
+// left behind is ended first; while something of it runs its lease decides.
+func takeAway(ctx context.Context, store jobcontrol.Leases) ([]jobcontrol.Interruption, error) {
+	return store.Rescue(ctx, func(p jobcontrol.Process) (alive, known bool) {
+		if alive, known = worker.Alive(p); !known || alive {
+			return alive, known
+		}
+		limited, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return false, endLeft(limited, p) == nil
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/executor"
 	"github.com/jobcontrol/jobcontrol/worker"
 )
 
@@ -101,8 +103,33 @@ func (o *workerOptions) pool(e *environment, s *opened) worker.PoolConfig {
 	}
 	if s.guardian != nil {
 		cfg.Guardian = s.guardian
+		s.guardian.Then(e.rescueCommand(s))
+		cfg.EndLeft = endLeft
 	}
 	return cfg
+}
+
+// endLeft ends what a dead worker's process left behind, see [executor.EndLeft].
+func endLeft(ctx context.Context, p jobcontrol.Process) error {
+	return executor.EndLeft(ctx, p.PID, p.StartTime)
+}
+
+// rescueCommand is the command line with which the guardian of a worker that has
+// died tells the store at once, for it may have been the last one of its host.
+func (e *environment) rescueCommand(s *opened) []string {
+	argv := []string{"jobcontrol-rescue"}
+	if e.storage == "" {
+		path, _ := e.path()
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		return append(argv, "--config-file", path, "rescue")
+	}
+	storage := e.storage
+	if s.place.postgres == "" {
+		storage = s.place.String()
+	}
+	return append(argv, "--storage", storage, "rescue")
 }
 
 // serves are the services that a worker serves: those that are named, else all
