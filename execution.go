@@ -203,6 +203,11 @@ type Call struct {
 	*Execution
 	Task *Task
 	Env  map[string]string // resolved
+	HTTP *HTTPRequest      // resolved; of a task that is a request
+
+	// Redact replaces secrets in a text, for what is cut before it is recorded: half
+	// a secret would not be recognised. Nil: there are none.
+	Redact func(string) string
 }
 
 // Executor executes tasks. It returns the task's value (nil: it has none; a

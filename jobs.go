@@ -151,6 +151,9 @@ func checkJob(i int, j *Job) Problems {
 	}{{"check", j.Check}, {"run", j.Run}, {"cleanup", j.Cleanup}} {
 		if t.task != nil {
 			check(t.field, checkTask(t.task))
+			if t.task.HTTP != nil {
+				checkHTTP(t.field, j, t.task, add)
+			}
 		}
 	}
 	if j.Cleanup != nil && j.Run == nil {
@@ -165,6 +168,9 @@ func checkJob(i int, j *Job) Problems {
 		if value != "" && !slices.Contains(allowed, value) {
 			add(field, "use "+strings.Join(allowed, " or "), "%q is not allowed here", value)
 		}
+	}
+	if j.ResultOut != "" && j.Run != nil && j.Run.HTTP != nil {
+		add("result", "write it under http: body, json or none", "result is for commands")
 	}
 	oneOf("stdin", j.Stdin, "json")
 	oneOf("result", j.ResultOut, "stdout", "json", "lines")
@@ -214,13 +220,13 @@ func checkJob(i int, j *Job) Problems {
 
 func checkTask(t *Task) error {
 	n := 0
-	for _, set := range []bool{t.Function != "", t.Shell != "", len(t.Command) > 0} {
+	for _, set := range []bool{t.Function != "", t.Shell != "", len(t.Command) > 0, t.HTTP != nil} {
 		if set {
 			n++
 		}
 	}
 	if n != 1 {
-		return Errorf(Invalid, "a task is exactly one of a function, a shell script and a command")
+		return Errorf(Invalid, "a task is exactly one of a function, a shell script, a command and a request")
 	}
 	if t.Function != "" {
 		return CheckName("function name", t.Function)
@@ -283,6 +289,9 @@ func checkArguments(j *Job, add func(field, hint, format string, args ...any)) {
 		}
 		for _, k := range sortedKeys(kwargs) {
 			walk(t.field+".kwargs."+k, kwargs[k], false)
+		}
+		if t.task.HTTP != nil {
+			t.task.HTTP.walkHTTP(func(name string, v any) { walk(t.field+".http."+name, v, false) })
 		}
 	}
 }

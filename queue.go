@@ -15,9 +15,11 @@ type Wanted struct {
 
 // Claimed is what a worker is given.
 type Claimed struct {
-	// Builds are complete, with Claim and without Dependants. A suspect (Lost >
-	// 0, or of a job with on_lost: fail) comes alone and is marked as running
-	// already, its attempt's start being now.
+	// Builds are complete, with Claim and without Dependants. A suspect comes alone
+	// and is marked as running already, its attempt's start being now, so that the
+	// death of its worker is charged to it. A suspect is a build with Lost > 0, one
+	// of a job with on_lost: fail, and one whose claim [MaxUnproven] workers held
+	// when they died, see [Leases].
 	Builds []Build
 	// Suspects tells that the next build in order is a suspect, which only a worker
 	// with Alone set gets, and only when no other build goes before it.
@@ -71,6 +73,11 @@ type Queue interface {
 	// resumed although one of its dependencies has failed meanwhile is blocked.
 	Steer(ctx context.Context, build int64, t Transition) (*Build, error)
 }
+
+// MaxUnproven is how many workers may die holding the claim of a build that is
+// not marked as running before it is a suspect: one that kills its worker at once
+// is never marked.
+const MaxUnproven = 2
 
 // PriorityWorth is what a point of priority is worth in waiting time: so priority ages.
 const PriorityWorth = time.Minute

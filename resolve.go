@@ -36,6 +36,10 @@ type Resolved struct {
 	Args   []any
 	Kwargs map[string]any
 	Env    map[string]any // of the job; for commands
+	HTTP   *HTTPRequest   // of a task that is a request
+
+	// Results are the results of dependencies that were used, by job.
+	Results map[string]any
 }
 
 // ResolveArguments returns the arguments of one phase of a build with every
@@ -73,8 +77,14 @@ func ResolveArguments(j *Job, b *Build, phase Phase, retval func(Retval) (any, e
 		}
 		rv := ph.(Retval)
 		v, err := retval(rv)
-		if err != nil || rv.Path == "" {
-			return v, err
+		if err != nil {
+			return nil, err
+		}
+		if r.Results == nil {
+			r.Results = map[string]any{}
+		}
+		if r.Results[rv.Job] = v; rv.Path == "" {
+			return v, nil
 		}
 		if v, err = Lookup(v, rv.Path); err != nil {
 			return nil, UserError("result of job %q: %v", rv.Job, err)
@@ -97,6 +107,11 @@ func ResolveArguments(j *Job, b *Build, phase Phase, retval func(Retval) (any, e
 			return nil, err
 		}
 		*m = v.(map[string]any)
+	}
+	if t := j.TaskOf(phase); t != nil && t.HTTP != nil {
+		if r.HTTP, err = t.HTTP.resolve(r.Args, r.Kwargs, replace); err != nil {
+			return nil, err
+		}
 	}
 	return r, nil
 }

@@ -21,7 +21,14 @@ type Retention interface {
 	// One call removes at most n builds one by one. A store that can remove many at
 	// once may do so beyond that, and may leave younger ones, though they ended
 	// before the given time, until it can remove them so: a week later at most.
+	//
+	// Where n is 0 nothing is removed: Builds is how many would be, at most, and
+	// OnDelete has them all.
 	Prune(ctx context.Context, before time.Time, n int) (*Pruned, error)
+	// PruneLogs removes log records of final builds. One call looks at the logs of
+	// at most n builds, in the order of their ids. Of what is left the numbers
+	// ([LogRecord.Seq]) may be others than before, in the same order.
+	PruneLogs(ctx context.Context, p LogPruning, n int) (*PrunedLogs, error)
 }
 
 // Pruned is what [Retention.Prune] did.
@@ -33,4 +40,43 @@ type Pruned struct {
 	// service, and then they are deleted one by one ([Builds.DeleteBuild]).
 	OnDelete []int64
 	More     bool // there is more to remove: call it again
+}
+
+// LogRule selects the log records that are older than a time and of a level or
+// below.
+type LogRule struct {
+	Before time.Time
+	Level  Level // 0: any
+}
+
+// LogPruning says which log records [Retention.PruneLogs] removes: those that
+// some rule selects.
+type LogPruning struct {
+	Rules   []LogRule
+	Project string // of Job
+	Job     string // only of this job; "": of all, of every project
+	Build   int64  // only of this build; 0: of all
+	After   int64  // only of builds with a larger id: [PrunedLogs.Next] of the call before
+	DryRun  bool   // only count them
+}
+
+// PrunedLogs is what [Retention.PruneLogs] did.
+type PrunedLogs struct {
+	Records int64
+	Bytes   int64 // that they took in the store
+	Next    int64 // where the next call goes on; 0: there are no more builds
+}
+
+// LogPolicy returns the rules that hold where nobody gives others: what is
+// unimportant goes first, and after a year everything.
+func LogPolicy(now time.Time) []LogRule {
+	const day, month = 24 * time.Hour, 2629800 * time.Second // a year is 12 months of 30.4375 days
+	return []LogRule{
+		{Before: now.Add(-12 * month)},
+		{Before: now.Add(-15 * day), Level: LevelDebug},
+		{Before: now.Add(-month), Level: LevelInfo},
+		{Before: now.Add(-3 * month), Level: LevelWarning},
+		{Before: now.Add(-6 * month), Level: LevelError},
+		{Before: now.Add(-6 * month), Level: LevelCritical},
+	}
 }

@@ -189,6 +189,10 @@ type Leases interface {
 	// (alive tells; it answers unknown=true where it cannot see), and those whose
 	// lease ended where alive cannot see. Their running builds are queued again
 	// and count as lost, or fail after max_lost; their foreground Runs become interrupted.
+	// Builds of detached Runs that they had claimed and not marked as running are
+	// queued again without being charged; after [MaxUnproven] such deaths since its
+	// last attempt ended, by Finish or Retry, a build is a suspect. Neither
+	// Unregister nor GiveBack counts.
 	Rescue(ctx context.Context, alive func(Process) (alive, known bool)) ([]Interruption, error)
 	// Workers returns the workers that are not gone.
 	Workers(ctx context.Context) ([]Worker, error)

@@ -56,7 +56,7 @@ func newBuilds(e *environment) *cobra.Command {
 	f.IntVar(&o.limit, "limit", 100, "at most so many; 0: all")
 	f.StringVar(&o.job, "job", "", "the same as the argument, for a job named like a command")
 	_ = cmd.RegisterFlagCompletionFunc("order", cobra.FixedCompletions([]string{"asc", "desc"}, cobra.ShellCompDirectiveNoFileComp))
-	cmd.AddCommand(newBuildsShow(e), newBuildsLog(e), newBuildsResult(e), newBuildsDelete(e), newBuildsAgain(e))
+	cmd.AddCommand(newBuildsShow(e), newBuildsLog(e), newBuildsResult(e), newBuildsDelete(e), newBuildsAgain(e), newBuildsDiff(e))
 	for _, s := range steerings {
 		cmd.AddCommand(newBuildsSteer(e, s))
 	}

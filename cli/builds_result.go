@@ -48,7 +48,7 @@ func showResult(ctx context.Context, e *environment, id int64) error {
 
 // resultOf returns the JSON of a build's result, following builds whose result
 // is that of an earlier one.
-func resultOf(ctx context.Context, c jobcontrol.Client, id int64) (json.RawMessage, error) {
+func resultOf(ctx context.Context, c jobcontrol.Reader, id int64) (json.RawMessage, error) {
 	first := id
 	for range 100 {
 		b, err := c.Build(ctx, id)

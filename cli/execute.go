@@ -23,9 +23,13 @@ func inForegroundOf(ctx context.Context, e *environment, o executeOptions, n nee
 	}
 	defer s.close()
 	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs), kinds: kinds{}}
+	var end func()
+	w.picture, end = e.begin(ctx, s.client)
+	defer end()
 	e.working.Store(true)
 	run, err := do(ctx, s.client, w.event)
 	e.working.Store(false)
+	end()
 	if run == nil {
 		return err
 	}
@@ -68,6 +72,13 @@ func (e *environment) showRun(ctx context.Context, c jobcontrol.Client, run *job
 	}
 	if e.json() {
 		return e.document(newRunJSON(run, builds))
+	}
+	if e.screen != nil {
+		text, err := e.failures(ctx, c, run, builds)
+		if err != nil {
+			return err
+		}
+		e.print(text)
 	}
 	e.print(summary(e.streams, run, builds, k))
 	return nil

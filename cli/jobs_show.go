@@ -167,6 +167,9 @@ func code(j *jobcontrol.Job, reg *jobcontrol.Registry) string {
 
 func taskCode(j *jobcontrol.Job, p jobcontrol.Phase, task *jobcontrol.Task, reg *jobcontrol.Registry) string {
 	args, kwargs := argumentsOf(j, p)
+	if task.HTTP != nil {
+		return httpCode(task.HTTP, args, kwargs)
+	}
 	if task.IsCommand() {
 		return commandCode(task, args, kwargs)
 	}

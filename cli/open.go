@@ -120,7 +120,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 
 // execute starts what executes tasks, for commands that do.
 func (s *opened) execute(e *environment, n need) {
-	c := executor.Config{Registry: e.program.Registry}
+	c := executor.Config{Registry: e.program.Registry, UserAgent: e.program.userAgent()}
 	if n.executes() && e.program.helpers {
 		// It is not closed: it ends when this process does, a moment later, and
 		// nobody has to wait for its last look.

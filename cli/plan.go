@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ type planOptions struct {
 	requestOptions
 	executeOptions
 	build bool
+	out   string // a file
 	jobs  []string
 }
 
@@ -23,8 +25,10 @@ func newPlan(e *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan JOB...",
 		Short: "Say what run or build would do, and why",
-		Long: `Show, in order, what would be done with each job, and why. Checks are executed,
-those whose dependencies are all done; nothing else is, and nothing is stored.
+		Long: `Show what would be done with each job, and why: those with the same reason
+together, and without those that are done already. With -v all of them, in order.
+Checks are executed, those whose dependencies are all done; nothing else is, and
+nothing is stored.
 
   none     its check passes: there is nothing to do
   run      it would be executed
@@ -35,6 +39,7 @@ those whose dependencies are all done; nothing else is, and nothing is stored.
 It plans run, or build with --build, --deps, --dependants or --pin.`,
 		Example: `  jobcontrol plan site
   jobcontrol plan --build report
+  jobcontrol plan -o site.plan site && jobcontrol run --plan site.plan
   jobcontrol plan report --deps outdated`,
 		Args:              arguments(1, -1, "the jobs to plan"),
 		ValidArgsFunction: e.completeJobs,
@@ -51,6 +56,7 @@ It plans run, or build with --build, --deps, --dependants or --pin.`,
 	o.parallelFlag(cmd)
 	_ = cmd.Flags().MarkHidden("parallel") // taken so that the arguments of run can be given; it has no effect
 	o.verboseFlags(cmd)
+	cmd.Flags().StringVarP(&o.out, "output", "o", "", "write the plan to this `file`, for: jobcontrol run --plan")
 	cmd.Flags().BoolVar(&o.build, "build", false, "plan build instead of run")
 	return cmd
 }
@@ -64,11 +70,11 @@ func planJobs(ctx context.Context, e *environment, o planOptions) error {
 	if err != nil {
 		return err
 	}
-	return showPlan(ctx, e, o.executeOptions, r)
+	return showPlan(ctx, e, o.executeOptions, r, o.out)
 }
 
-// showPlan makes a plan and shows it.
-func showPlan(ctx context.Context, e *environment, o executeOptions, r jobcontrol.Request) error {
+// showPlan makes a plan and shows it; out: it is written to this file, too.
+func showPlan(ctx context.Context, e *environment, o executeOptions, r jobcontrol.Request, out string) error {
 	s, err := e.open(ctx, needChecks, o.parallel)
 	if err != nil {
 		return err
@@ -78,19 +84,54 @@ func showPlan(ctx context.Context, e *environment, o executeOptions, r jobcontro
 	if err != nil {
 		return err
 	}
+	if out != "" {
+		if err := writePlan(ctx, s.client, p, out); err != nil {
+			return err
+		}
+	}
 	if o.verbose || o.debug {
 		e.tell(noActLines(p, o.debug))
 	}
 	if e.json() {
 		return e.document(newPlanJSON(p))
 	}
-	t := newTable("Action", "Job", "Why")
-	for _, it := range p.Items {
-		t.add(actionCell(it.Action), it.Job.ID, it.Why)
+	items := p.Items
+	if !o.verbose && !o.debug {
+		items = toDo(p.Items)
 	}
-	e.print(t.render(e.streams))
+	if len(items) > 0 {
+		t := newTable("Action", "Job", "Why")
+		for _, it := range items {
+			t.add(actionCell(it.Action), it.Job.ID, it.Why)
+		}
+		e.print(t.render(e.streams))
+	}
 	e.print(planSummary(p))
 	return nil
+}
+
+// toDo are the items that are not done already, those with the same reason
+// together, where the first of them is.
+func toDo(items []jobcontrol.PlanItem) []jobcontrol.PlanItem {
+	type reason struct {
+		action jobcontrol.Action
+		why    string
+	}
+	var out []jobcontrol.PlanItem
+	first := map[reason]int{}
+	for i, it := range items {
+		if it.Action == jobcontrol.ActionNone {
+			continue
+		}
+		if _, ok := first[reason{it.Action, it.Why}]; !ok {
+			first[reason{it.Action, it.Why}] = i
+		}
+		out = append(out, it)
+	}
+	slices.SortStableFunc(out, func(a, b jobcontrol.PlanItem) int {
+		return first[reason{a.Action, a.Why}] - first[reason{b.Action, b.Why}]
+	})
+	return out
 }
 
 // noActLines are the lines of DoJobber's no_act: one for each first check.
@@ -128,12 +169,16 @@ func actionCell(a jobcontrol.Action) cell {
 	return c
 }
 
-// planSummary counts the actions.
+// planSummary counts the actions, and names the jobs of each but those done already.
 func planSummary(p *jobcontrol.Plan) string {
-	counts := map[jobcontrol.Action]int{}
+	const most = 10 // names
+	counts, names := map[jobcontrol.Action]int{}, map[jobcontrol.Action][]string{}
 	for _, it := range p.Items {
-		counts[it.Action]++
+		if counts[it.Action]++; counts[it.Action] <= most {
+			names[it.Action] = append(names[it.Action], it.Job.ID)
+		}
 	}
+	named := ""
 	parts := []string{plural(len(p.Items), "job")}
 	for _, c := range []struct {
 		action jobcontrol.Action
@@ -147,9 +192,17 @@ func planSummary(p *jobcontrol.Plan) string {
 	} {
 		if n := counts[c.action]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, c.text))
+			if c.action == jobcontrol.ActionNone {
+				continue
+			}
+			named += fmt.Sprintf("  %s: %s", c.text, line(strings.Join(names[c.action], ", ")))
+			if n > most {
+				named += fmt.Sprintf(" and %d more", n-most)
+			}
+			named += "\n"
 		}
 	}
-	text := fmt.Sprintf("%s of %s: %s\n", p.Request.Verb, line(strings.Join(p.Request.Jobs, ", ")), strings.Join(parts, ", "))
+	text := fmt.Sprintf("%s of %s: %s\n", p.Request.Verb, line(strings.Join(p.Request.Jobs, ", ")), strings.Join(parts, ", ")) + named
 	if err := p.Refusal(); err != nil {
 		text += "it would be refused; hint: " + jobcontrol.HintOf(err) + "\n"
 	}

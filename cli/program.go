@@ -79,6 +79,7 @@ func (p Program) Run(ctx context.Context) int {
 			return status
 		case <-idle:
 			if !e.working.Load() {
+				e.unpictureSoon()
 				return jobcontrol.Interrupted.ExitStatus()
 			}
 		case s := <-p.Signals:
@@ -95,6 +96,7 @@ func (p Program) Run(ctx context.Context) int {
 				}
 				continue
 			}
+			e.unpictureSoon()
 			return jobcontrol.Interrupted.ExitStatus()
 		}
 	}

@@ -98,12 +98,13 @@ func addCommands(root *cobra.Command, e *environment) {
 			root.AddCommand(c)
 		}
 	}
-	add(groupFile, newInit(e), newValidate(e), newDumpConfig(e), newTasks(e))
+	add(groupFile, newInit(e), newValidate(e), newSchema(e), newDumpConfig(e), newTasks(e))
 	add(groupDo, newPlan(e), newRun(e), newBuild(e), newTell(e))
-	add(groupLook, newJobs(e), newGraph(e), newBuilds(e), newRuns(e))
+	add(groupLook, newJobs(e), newWhy(e), newSearch(e), newGraph(e), newBuilds(e), newRuns(e))
 	add(groupWork, newWorker(e), newServe(e), newWorkers(e), newServices(e))
 	root.AddCommand(newRescue(e))
-	add(groupStore, newInstall(e), newUninstall(e), newDoctor(e), newBench(e), newVersion(e))
+	root.AddCommand(oldNames(e)...)
+	add(groupStore, newInstall(e), newUninstall(e), newDoctor(e), newPrune(e), newBackup(e), newRestore(e), newBench(e), newVersion(e))
 }
 
 // execute executes one command line and returns the exit status.

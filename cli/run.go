@@ -14,6 +14,8 @@ type runOptions struct {
 	executeOptions
 	detachOptions
 	noAct bool
+	twice bool
+	plan  string // a file
 	jobs  []string
 }
 
@@ -35,9 +37,16 @@ on any machine (see jobcontrol worker --help).`,
 		Example: `  jobcontrol run site
   jobcontrol run -v -j 4 site mail
   jobcontrol run -n site                   # what would be done
+  jobcontrol run --plan site.plan          # what was planned with -o, or nothing
+  jobcontrol run --twice site              # does it leave alone what is done?
   jobcontrol run --kwarg release=12 site   # in every job that has this argument
   jobcontrol run --detach --delay 1h site  # for the workers, in an hour`,
-		Args:              arguments(1, -1, "the jobs to run"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if o.plan != "" {
+				return arguments(0, 0, "")(cmd, args)
+			}
+			return arguments(1, -1, "the jobs to run")(cmd, args)
+		},
 		ValidArgsFunction: e.completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.jobs = args
@@ -50,13 +59,21 @@ on any machine (see jobcontrol worker --help).`,
 			if err := o.detachOptions.check(cmd); err != nil {
 				return err
 			}
-			return runJobs(cmd.Context(), e, o)
+			if o.plan == "" {
+				return runJobs(cmd.Context(), e, o)
+			}
+			if err := checkPlanFlags(cmd); err != nil {
+				return err
+			}
+			return runPlan(cmd.Context(), e, o.executeOptions, o.plan)
 		},
 	}
 	o.verbFlags(cmd)
 	o.executeOptions.flags(cmd)
 	o.detachOptions.flags(cmd)
 	cmd.Flags().BoolVarP(&o.noAct, "no-act", "n", false, "only say what would be done: the same as plan")
+	cmd.Flags().StringVar(&o.plan, "plan", "", "do what the plan in this `file` says, and nothing if that is not what would be done now")
+	cmd.Flags().BoolVar(&o.twice, "twice", false, "run once more, and fail if that changes anything: a test of the checks")
 	return cmd
 }
 
@@ -65,11 +82,17 @@ func runJobs(ctx context.Context, e *environment, o runOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.twice && (o.noAct || o.detach) {
+		return usage("without them", "--twice executes the jobs here: it does not go with --no-act or --detach")
+	}
 	if o.noAct { // whoever would execute it
-		return showPlan(ctx, e, o.executeOptions, r)
+		return showPlan(ctx, e, o.executeOptions, r, "")
 	}
 	if o.detach {
 		return o.submit(ctx, e, r)
+	}
+	if o.twice {
+		return runTwice(ctx, e, o.executeOptions, r)
 	}
 	return inForeground(ctx, e, o.executeOptions, needWork, func(ctx context.Context, c jobcontrol.Client, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
 		return c.Execute(ctx, r, watch)

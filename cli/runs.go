@@ -36,7 +36,7 @@ func newRuns(e *environment) *cobra.Command {
 	}
 	cmd.Flags().StringSliceVar(&o.states, "state", nil, "only runs in this `state` (repeatable)")
 	cmd.Flags().IntVar(&o.limit, "limit", 100, "at most so many; 0: all")
-	cmd.AddCommand(newRunsShow(e), newRunsWatch(e), newRunsResume(e), newRunsCancel(e), newRunsCleanup(e))
+	cmd.AddCommand(newRunsShow(e), newRunsWatch(e), newRunsResume(e), newRunsCancel(e), newRunsCleanup(e), newRunsAgain(e))
 	return cmd
 }
 

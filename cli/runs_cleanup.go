@@ -37,6 +37,9 @@ func cleanUpRun(ctx context.Context, e *environment, o executeOptions, id int64)
 	defer s.close()
 	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs)}
 	steps, failures := 0, 0
+	var end func()
+	w.picture, end = e.begin(ctx, s.client)
+	defer end()
 	e.working.Store(true)
 	run, err := s.client.Cleanup(ctx, id, func(ev jobcontrol.Event) {
 		if ev.Kind == jobcontrol.EventCleaned {
@@ -48,6 +51,7 @@ func cleanUpRun(ctx context.Context, e *environment, o executeOptions, id int64)
 		w.event(ev)
 	})
 	e.working.Store(false)
+	end()
 	if err != nil {
 		return err
 	}

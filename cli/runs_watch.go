@@ -86,7 +86,11 @@ func watchRun(ctx context.Context, e *environment, o executeOptions, id int64) e
 			return err
 		}
 	}
+	var end func()
+	w.picture, end = e.begin(ctx, s.client)
+	defer end()
 	run, err = s.client.Watch(ctx, id, w.elsewhere(ctx, s.client))
+	end()
 	switch {
 	case err != nil && ctx.Err() != nil:
 		e.note("run %d goes on; `jobcontrol runs watch %d` watches it again, `jobcontrol runs cancel %d` ends it", id, id, id)

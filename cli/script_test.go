@@ -29,6 +29,7 @@ import (
 //	                      ~PATTERN: a string that matches, len:PATH: its length
 //	await FILE            wait until the file is there
 //	until PATTERN COMMAND...  execute a command until its standard output matches
+//	web NAME          start a server that webHandler makes; its URL is in this environment variable
 //	postgres NAME         make a database; its URL is in this environment variable
 //
 // and two programs: jobcontrol, and crawler, which embeds it with functions.
@@ -63,7 +64,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"status": status, "json": jsonValue, "await": await, "until": until,
+			"status": status, "json": jsonValue, "await": await, "until": until, "web": web,
 			"postgres": func(ts *testscript.TestScript, neg bool, args []string) {
 				if neg || len(args) != 1 {
 					ts.Fatalf("usage: postgres NAME")

@@ -47,6 +47,7 @@ func serve(ctx context.Context, e *environment, o workerOptions) error {
 		o.services = append(o.services, known[i].Name)
 	}
 	cfg := server.Config{Pool: o.pool(e, s)}
+	cfg.Pool.AllServices = true // also those that come into being later
 	slices.Sort(cfg.Pool.Services)
 	cfg.Pool.Services = slices.Compact(cfg.Pool.Services)
 	if s.place.path != "" {

@@ -22,8 +22,12 @@ type streams struct {
 	format   string // human or json
 	terminal bool   // standard output is a terminal
 	colour   bool   // … and may be coloured
+	depth    colourDepth
+	screen   *os.File // standard output, where a picture may be drawn; nil: nowhere
 
 	mu       sync.Mutex
+	picture  *picture // at the bottom of the screen; nil: none
+	errToo   bool     // standard error is a terminal, too: probably the same one
 	out, err io.Writer
 	fault    error // the first error of writing to out
 }
@@ -41,10 +45,14 @@ func newStreams(in io.Reader, out, err io.Writer, getenv func(string) string) *s
 	}
 	s.terminal = isTerminal(out)
 	s.colour = s.terminal && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	s.depth = colourDepthOf(getenv)
 	if s.terminal {
 		s.out = guarded{s.out}
+		if getenv("TERM") != "dumb" {
+			s.screen = out.(*os.File)
+		}
 	}
-	if isTerminal(err) {
+	if s.errToo = isTerminal(err); s.errToo {
 		s.err = guarded{s.err}
 	}
 	return s
@@ -62,7 +70,10 @@ func (s *streams) json() bool { return s.format == "json" }
 func (s *streams) print(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.fault == nil {
+	switch {
+	case s.picture != nil:
+		s.picture.add(piece{text: text})
+	case s.fault == nil:
 		_, s.fault = io.WriteString(s.out, text)
 	}
 }
@@ -84,6 +95,10 @@ func (s *streams) document(v any) error {
 func (s *streams) tell(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.picture != nil && s.errToo {
+		s.picture.add(piece{text: text, isErr: true})
+		return
+	}
 	_, _ = io.WriteString(s.err, text) // nowhere to report it
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // terminal returns a pseudo-terminal and a function that ends it and returns what
-// was written to it.
-func terminal(t *testing.T) (tty *os.File, written func() string) {
+// was written to it; also get it at once.
+func terminal(t *testing.T, also ...io.Writer) (tty *os.File, written func() string) {
 	t.Helper()
 	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {
@@ -37,7 +37,7 @@ func terminal(t *testing.T) (tty *os.File, written func() string) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_, _ = io.Copy(&buf, ours) // ends with an error when the terminal is closed
+		_, _ = io.Copy(io.MultiWriter(append(also, &buf)...), ours) // ends with an error when the terminal is closed
 	}()
 	return tty, func() string {
 		_ = tty.Close()

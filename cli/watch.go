@@ -13,9 +13,10 @@ import (
 type watcher struct {
 	*streams
 	executeOptions
-	names int         // the width of the column of job ids
-	unmet unmetBuilds // of the Run, so far
-	kinds kinds       // of the jobs that were told
+	picture *picture    // of what is being done; nil: none
+	names   int         // the width of the column of job ids
+	unmet   unmetBuilds // of the Run, so far
+	kinds   kinds       // of the jobs that were told
 }
 
 // kinds are the kinds of jobs by their ids, as far as they are known.
@@ -48,6 +49,7 @@ func (u unmetBuilds) reason(b *jobcontrol.Build) string {
 
 // event takes one event; see [jobcontrol.Watch].
 func (w *watcher) event(e jobcontrol.Event) {
+	w.picture.event(e) // first: the line of a final build is written when it has left the picture
 	switch e.Kind {
 	case jobcontrol.EventPhase:
 		if w.verbose || w.debug {

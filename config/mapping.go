@@ -155,7 +155,7 @@ func custom(n *yaml.Node) bool {
 func (r *reader) unknown(e entry, where string, known []string) {
 	if why, ok := notYet[e.name]; ok {
 		message := "%q is not available in this version"
-		if why == serviceHint {
+		if why == serviceHint || why == requestHint {
 			message = "%q is no key of a job"
 		}
 		r.fail(e.key, why, message, e.name)
@@ -174,12 +174,14 @@ var notYet = map[string]string{
 	"schedule": scheduleHint, "schedules": scheduleHint, "time_zone": scheduleHint, "catch_up": scheduleHint,
 	"overlap": scheduleHint, "do": scheduleHint, "deps": scheduleHint,
 	"for_each": "a template can make many jobs: {% for … %}",
-	"http":     "a command such as curl can do it",
+	"http":     requestHint,
 	"python":   "a command can: [python3, -c, …]",
 	"fallback": serviceHint, "concurrency": serviceHint, "rate": serviceHint, "notify": "", "params": "",
 }
 
 const serviceHint = "it is a key of a service: `services: {NAME: {…}}`, and `service: NAME` in the job"
+
+const requestHint = "write `run: {http: …}`"
 
 const scheduleHint = "start `jobcontrol run` or `build` from cron or a systemd timer"
 

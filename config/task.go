@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -10,7 +11,7 @@ import (
 	"github.com/jobcontrol/jobcontrol"
 )
 
-var taskKeys = []string{"function", "shell", "command", "args", "kwargs"}
+var taskKeys = []string{"function", "shell", "command", "http", "args", "kwargs"}
 
 // functionLike is a text that names a function rather than a program.
 var functionLike = regexp.MustCompile(`^[A-Za-z_]\w*(?:\.\w+)*:[A-Za-z_]\w*$`)
@@ -87,7 +88,7 @@ func (b *jobBuilder) argv(r *reader, n *yaml.Node, what string) []string {
 func (b *jobBuilder) taskMapping(s slot, what string) *jobcontrol.Task {
 	n, t, kinds := deref(s.value), &jobcontrol.Task{}, 0
 	for _, e := range s.r.entries(n, what) {
-		if isNull(e.value) && e.name != "http" {
+		if isNull(e.value) && slices.Contains(taskKeys, e.name) {
 			continue
 		}
 		part := slot{e.name, e, s.r}
@@ -105,6 +106,9 @@ func (b *jobBuilder) taskMapping(s slot, what string) *jobcontrol.Task {
 			} else {
 				s.r.fail(c, "a text for the shell goes under shell", "command must be a list, not %s", kindName(c))
 			}
+		case "http":
+			kinds++
+			t.HTTP = b.http(part, what+".http")
 		case "args":
 			if list, ok := b.values(part, what+".args", true).list(e.value); ok {
 				t.Args = b.encode(s.r, e, list)
@@ -118,13 +122,19 @@ func (b *jobBuilder) taskMapping(s slot, what string) *jobcontrol.Task {
 			kinds++
 		}
 	}
+	set := 0
+	for _, yes := range []bool{t.Function != "", t.Shell != "", t.Command != nil, t.HTTP != nil} {
+		if yes {
+			set++
+		}
+	}
 	switch {
 	case kinds == 0:
-		s.r.fail(n, "", "%s needs one of function, shell and command", what)
-	case kinds > 1 && (t.Function != "" && t.Shell != "" || t.Function != "" && t.Command != nil || t.Shell != "" && t.Command != nil):
-		s.r.fail(n, "", "%s must have only one of function, shell and command", what)
+		s.r.fail(n, "", "%s needs one of function, shell, command and http", what)
+	case set > 1:
+		s.r.fail(n, "", "%s must have only one of function, shell, command and http", what)
 	}
-	if t.Function == "" && t.Shell == "" && t.Command == nil {
+	if set == 0 {
 		return nil
 	}
 	return t

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
 	"github.com/jobcontrol/jobcontrol/internal/redact"
 )
 
@@ -21,6 +22,9 @@ type Engine struct {
 	Report func(ctx context.Context, c jobcontrol.Claim, logs []jobcontrol.LogRecord, progress []jobcontrol.Progress) error
 	// MarkRan is called before the run phase of a job with a clean-up step.
 	MarkRan func(ctx context.Context, c jobcontrol.Claim, at time.Time) error
+	// Trusted is asked just before a task is executed; what it returns is a fault of
+	// the store: others may have the build, and nothing is begun. Nil: nobody is asked.
+	Trusted func() error
 	// Secret reads a secret; nil: there are none.
 	Secret func(ctx context.Context, name string) (string, error)
 	// Now is the store's clock; nil: the system's.
@@ -49,6 +53,7 @@ type attempt struct {
 	cancel  context.CancelCauseFunc
 	local   *jobcontrol.LocalValues
 	secrets map[string]string
+	results map[string]any // of dependencies, where they are known already
 	red     *redact.Redactor
 	phases  []jobcontrol.PhaseResult
 	started time.Time
@@ -236,10 +241,13 @@ func (a *attempt) perform(ctx context.Context, p jobcontrol.Phase) outcome {
 		execute = a.held.Execute
 	} else {
 		c, err := a.call(p, func(rv jobcontrol.Retval) (any, error) {
+			if v, ok := a.results[rv.Job]; ok {
+				return v, nil
+			}
 			return jobcontrol.ResultOf(durable, a.Engine.Build, rv.Job, a.Input.Build.Pins[rv.Job])
 		})
 		switch {
-		case fault(err):
+		case storeFault(err):
 			return outcome{err: err}
 		case err != nil: // another try would be the same, and nothing else can be executed without
 			return outcome{failure: noTry(jobcontrol.FailureOf(err, p)), final: true}
@@ -255,14 +263,40 @@ func (a *attempt) perform(ctx context.Context, p jobcontrol.Phase) outcome {
 		a.ran = true
 	}
 	a.rec.setPhase(p)
+	if p == jobcontrol.PhaseRun {
+		if err := fault.Point("engine.run.before"); err != nil {
+			return outcome{failure: jobcontrol.FailureOf(err, p)}
+		}
+	}
+	if a.Trusted != nil {
+		if err := a.Trusted(); err != nil {
+			return outcome{err: err}
+		}
+	}
 	a.held = nil
 	o := safely(ctx, p, execute)
+	if err := pointAfter(p); err != nil {
+		return outcome{failure: jobcontrol.FailureOf(err, p)}
+	}
 	if o.failure != nil && o.failure.Kind == jobcontrol.FailLost {
 		if err := a.rec.failed(); err != nil {
 			return outcome{err: err}
 		}
 	}
 	return o
+}
+
+// pointAfter passes the fail point after a phase.
+func pointAfter(p jobcontrol.Phase) error {
+	switch p {
+	case jobcontrol.PhaseCheck:
+		return fault.Point("engine.check.after")
+	case jobcontrol.PhaseRun:
+		return fault.Point("engine.run.after")
+	case jobcontrol.PhaseRecheck:
+		return fault.Point("engine.recheck.after")
+	}
+	return nil
 }
 
 // safely executes a task and encodes what it returns; code of the job's that
@@ -285,8 +319,8 @@ func safely(ctx context.Context, p jobcontrol.Phase, execute func(context.Contex
 	return outcome{value: value}
 }
 
-// fault tells whether an error is one of the store, and not of the job.
-func fault(err error) bool {
+// storeFault tells whether an error is one of the store, and not of the job.
+func storeFault(err error) bool {
 	return errors.Is(err, jobcontrol.ErrUnavailable) || errors.Is(err, jobcontrol.ErrLeaseLost)
 }
 
@@ -321,7 +355,11 @@ func (a *attempt) callWith(p jobcontrol.Phase, args *jobcontrol.Resolved, env ma
 		Args: args.Args, Kwargs: args.Kwargs, Local: a.local, Record: a.rec,
 		Shared: jobcontrol.NewShared(a.Shared, b.Run, b.Claim),
 	}
-	return &jobcontrol.Call{Execution: x, Task: a.Job.TaskOf(p), Env: env}
+	c := &jobcontrol.Call{Execution: x, Task: a.Job.TaskOf(p), Env: env, HTTP: args.HTTP}
+	if a.red != nil {
+		c.Redact = func(s string) string { return a.maskTail(a.redactString(s)) }
+	}
+	return c
 }
 
 // arguments resolves the placeholders of a phase.
@@ -358,7 +396,7 @@ func (a *attempt) dependencyChanged(ctx context.Context) (bool, error) {
 			continue
 		}
 		b, err := a.Engine.Build(ctx, id)
-		if fault(err) {
+		if storeFault(err) {
 			return false, err
 		}
 		if err == nil && b.Run == a.Input.Build.Run && b.Changed != nil && *b.Changed {

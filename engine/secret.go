@@ -64,6 +64,9 @@ func secretNames(j *jobcontrol.Job, b *jobcontrol.Build) []string {
 	for _, t := range []*jobcontrol.Task{j.Check, j.Run, j.Cleanup} {
 		if t != nil {
 			encoded = append(encoded, t.Args, t.Kwargs)
+			if t.HTTP != nil {
+				t.HTTP.Placeholders(visit)
+			}
 		}
 	}
 	for _, e := range encoded {

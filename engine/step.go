@@ -42,6 +42,7 @@ func (e *Engine) Check(ctx context.Context, j *jobcontrol.Job, args *jobcontrol.
 	check.Args, check.Kwargs = nil, nil
 	job.Check, job.Args, job.Kwargs, job.Env = &check, args.Args, args.Kwargs, args.Env
 	a := e.apart(&jobcontrol.Build{Job: j.ID}, &job, 1)
+	a.results = args.Results // a request resolves its own placeholders
 	if err := a.readSecrets(ctx); err != nil {
 		return nil, err
 	}
@@ -62,7 +63,7 @@ func (e *Engine) Check(ctx context.Context, j *jobcontrol.Job, args *jobcontrol.
 // apart is an attempt of which nothing is recorded.
 func (e *Engine) apart(b *jobcontrol.Build, j *jobcontrol.Job, number int) *attempt {
 	plain := *e
-	plain.Report, plain.MarkRan = nil, nil
+	plain.Report, plain.MarkRan, plain.Trusted = nil, nil, nil
 	a := &attempt{
 		Engine: &plain, Input: Input{Build: b, Job: j, Number: number},
 		cancel: func(error) {}, local: jobcontrol.NewLocal(nil), started: e.now(),

@@ -1,5 +1,5 @@
-// Package executor executes tasks: how the code of a task becomes a Go call or
-// a process, what it is told, what is taken from it, and how it is ended.
+// Package executor executes tasks: how the code of a task becomes a Go call,
+// a process or a request, what it is told, what is taken from it, and how it is ended.
 //
 // # Functions
 //
@@ -37,6 +37,28 @@
 // exit status or signal. The value of a command is the result that it told last, else
 // its stdout as the job's result mode says: in phase run, and in phase check of an
 // assertion. More than [jobcontrol.MaxResult] bytes are a failure of kind user.
+//
+// # Requests
+//
+// A task with an HTTP part is one request, on a connection of its own, with TLS
+// verified and the proxy that the environment names. Beside the given headers it has
+//
+//	User-Agent           jobcontrol and its version
+//	Jobcontrol-Build, -Attempt, -Fence    where it is; not in a plan, where nothing is built
+//	Idempotency-Key      build-N of a POST, PUT or PATCH in phase run, build-N-cleanup in phase cleanup
+//
+// An expected status is success; its body is the value as the task says. Of others, 5xx
+// and 429 with Retry-After are kind retry after that time, at most an hour; 4xx but 408,
+// 425 and 429 are kind user, except in the check of a job that has a run; the rest, and
+// whatever keeps an answer from coming, is kind error. A body that is the value and larger
+// than [jobcontrol.MaxResult] is a failure of kind user; more than 64 KiB of headers is
+// kind error. A cancelled context ends the request at once: there is nobody to ask.
+//
+// Each request leaves one record of level INFO and logger "http", without user,
+// password and values of the query of its URL; an unexpected answer one of level
+// WARNING with the first KiB of its body. Redirects go to another host without the
+// given headers, never there with a body, and never from https to http. Where a URL
+// leads is not restricted: the file and its author are trusted.
 //
 // # Output
 //

@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"sync"
 	"sync/atomic"
 
 	"github.com/jobcontrol/jobcontrol"
 )
 
-// Config says what an [Executor] has at hand. The zero value executes commands
-// only, without the protections that need a process of their own.
+// Config says what an [Executor] has at hand. The zero value executes commands and
+// requests only, without the protections that need a process of their own.
 type Config struct {
 	// Registry holds the functions that tasks may name; nil: none.
 	Registry *jobcontrol.Registry
@@ -27,18 +28,23 @@ type Config struct {
 	// own process group.
 	Subreaper bool
 
+	// UserAgent is how requests name this program; "": jobcontrol.
+	UserAgent string
+
 	// Log takes what concerns no single build; nil: slog's default logger.
 	Log *slog.Logger
 }
 
-// Executor executes tasks: Go functions and commands. It is safe for concurrent
+// Executor executes tasks: Go functions, commands and HTTP requests. It is safe for concurrent
 // use and sets no limit of its own on how many tasks are executed at a time.
 type Executor struct {
 	registry *jobcontrol.Registry
 	guardian *Guardian
 	log      *slog.Logger
 
-	commands *commands // nil where commands cannot be executed
+	commands  *commands // nil where commands cannot be executed
+	transport http.RoundTripper
+	agent     string
 
 	abandoned atomic.Int64
 	mu        sync.Mutex
@@ -53,7 +59,10 @@ var (
 
 // New returns an executor. It starts nothing yet.
 func New(c Config) *Executor {
-	e := &Executor{registry: c.Registry, guardian: c.Guardian, log: c.Log}
+	e := &Executor{registry: c.Registry, guardian: c.Guardian, log: c.Log, transport: newTransport(), agent: c.UserAgent}
+	if e.agent == "" {
+		e.agent = "jobcontrol"
+	}
 	if e.log == nil {
 		e.log = slog.Default()
 	}
@@ -82,6 +91,8 @@ func (e *Executor) Execute(ctx context.Context, c *jobcontrol.Call) (any, error)
 		return nil, userFailure("there is no task")
 	case t.Function != "":
 		return e.function(ctx, c)
+	case t.HTTP != nil:
+		return e.request(ctx, c)
 	}
 	return e.commands.execute(ctx, c)
 }

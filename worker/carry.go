@@ -3,13 +3,19 @@ package worker
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/engine"
 )
 
-// carry executes an attempt and stores how it ended.
+// carry executes an attempt and stores how it ended. Where others may have the
+// build already, since this process was stopped for a while, nothing is begun.
 func (t *term) carry(k *task) {
+	if t.stillHeld() != nil || t.at("worker.trusted") != nil {
+		t.released(k)
+		return
+	}
 	t.stats.started.Add(1)
 	t.stats.queued.Add(int64(t.queuedFor(k)))
 	ctx, cancel := context.WithCancelCause(t.attempts)
@@ -58,7 +64,13 @@ func (t *term) attempt(ctx context.Context, cancel context.CancelCauseFunc, k *t
 		k.job = &jobcontrol.Job{ID: k.build.Job}
 		return t.refusal(&k.build, k.build.Attempts+1, err), nil
 	}
+	if err := t.at("worker.attempt.before"); err != nil {
+		return jobcontrol.Ended{}, err
+	}
 	ended, err := t.eng.Attempt(ctx, engine.Input{Build: &k.build, Job: k.job, Number: k.build.Attempts + 1, Cancel: cancel})
+	if err == nil {
+		err = t.at("worker.attempt.after")
+	}
 	if err != nil && t.life.Err() == nil && !errors.Is(err, jobcontrol.ErrLeaseLost) && !errors.Is(err, jobcontrol.ErrUnavailable) {
 		return t.refusal(&k.build, k.build.Attempts+1, err), nil // another try would be the same
 	}
@@ -103,6 +115,9 @@ func (t *term) store(k *task, e *jobcontrol.Ended, cause error) error {
 		<-t.life.Done()
 		return context.Cause(t.life)
 	}
+	if err := t.at("worker.trusted"); err != nil {
+		return err
+	}
 	retry, at := engine.Next(&k.build, k.job, e)
 	var down *shutdown
 	if cause != nil && errors.As(cause, &down) &&
@@ -132,6 +147,9 @@ func (t *term) retry(k *task, e *jobcontrol.Ended) error {
 		b, err = t.cfg.Store.Retry(ctx, k.build.Claim, *e)
 		return err
 	})
+	if err == nil {
+		err = t.at("worker.retry.after")
+	}
 	if err != nil {
 		return err
 	}
@@ -155,10 +173,17 @@ func (t *term) finish(k *task, e *jobcontrol.Ended) error {
 		*e = t.refusal(&k.build, e.Attempt.Number, err)
 		r, err = end()
 	}
+	if err == nil {
+		err = t.at("worker.finish.after")
+	}
 	if err != nil {
 		return err
 	}
 	t.stats.finished.Add(1)
+	if t.log.Enabled(t.life, slog.LevelDebug) {
+		t.log.Debug("build ended", "build", k.build.ID, "job", k.build.Job, "state", e.State, "attempt", e.Attempt.Number,
+			"took", e.Attempt.FinishedAt.Sub(e.Attempt.StartedAt))
+	}
 	if e.State == jobcontrol.Failed {
 		t.stats.failed.Add(1)
 	}
@@ -174,6 +199,9 @@ func (t *term) finish(k *task, e *jobcontrol.Ended) error {
 // putBack stores what an attempt logged that was stopped since the worker shuts
 // down, and gives its build back.
 func (t *term) putBack(k *task, e *jobcontrol.Ended) error {
+	if err := t.at("worker.putback.before"); err != nil {
+		return err
+	}
 	if len(e.Logs) > 0 || len(e.Progress) > 0 {
 		err := t.persist(func(ctx context.Context) error { return t.cfg.Store.Report(ctx, k.build.Claim, e.Logs, e.Progress) })
 		if err != nil {
@@ -181,7 +209,7 @@ func (t *term) putBack(k *task, e *jobcontrol.Ended) error {
 		}
 	}
 	t.giveBack([]jobcontrol.Claim{k.build.Claim})
-	return nil
+	return t.at("worker.putback.after")
 }
 
 // fallback returns the service where a build that exceeded its soft timeout is

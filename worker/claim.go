@@ -3,20 +3,14 @@ package worker
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
 )
 
-const (
-	// suspectsEvery is how often, at most, a pool stops claiming to execute a
-	// suspect alone; when varies, so that not all pools do.
-	suspectsEvery = 3 * time.Second
-	// settleFor is how long a pool waits for its attempts when it does not know
-	// what it has claimed.
-	settleFor = 2 * time.Second
-)
+// settleFor is how long a pool waits for its attempts when it does not know
+// what it has claimed.
+const settleFor = 2 * time.Second
 
 // hint has the claimer look for builds.
 func (t *term) hint() {
@@ -32,9 +26,9 @@ func (t *term) hint() {
 // claimer is the duty that claims builds. One goroutine owns it.
 type claimer struct {
 	*term
-	poll   poll
-	next   time.Time // when a suspect may be asked for by draining; zero: no suspects were seen
-	unsure time.Time // when a claim failed, and may have been made all the same; zero: never
+	poll     poll
+	suspects turns
+	unsure   time.Time // when a claim failed, and may have been made all the same; zero: never
 }
 
 // claimBuilds claims builds until ctx ends, while there is room for them: at once
@@ -65,8 +59,8 @@ func (c *claimer) pause() time.Duration {
 		limit = pollDeaf
 	}
 	wait := c.poll.next(pollFirst, limit)
-	if !c.next.IsZero() {
-		wait = min(wait, max(time.Until(c.next), time.Millisecond))
+	if rest := time.Until(c.suspects.next); rest > 0 {
+		wait = min(wait, rest)
 	}
 	if !c.unsure.IsZero() {
 		wait = min(wait, settleFor)
@@ -79,23 +73,29 @@ func (c *claimer) claim() (again bool) {
 	if c.settle() {
 		return false
 	}
+	now := time.Now()
 	c.mu.Lock()
-	c.draining = !c.next.IsZero() && !time.Now().Before(c.next) || !c.unsure.IsZero() && time.Since(c.unsure) < settleFor
-	alone := c.nothing()
-	if alone {
-		c.draining = false
+	others := !c.alone && c.suspects.over(now)
+	if others {
+		c.suspects.end(now)
 	}
+	nothing := c.nothing()
+	alone := nothing && !others
+	c.draining = !alone && (c.suspects.due(now) || !c.unsure.IsZero() && time.Since(c.unsure) < settleFor)
 	n := c.room()
-	if n == 0 || c.dry && !(alone && !c.next.IsZero()) {
+	if n == 0 || c.dry && !(alone && !c.suspects.next.IsZero()) {
 		c.mu.Unlock()
 		return false
 	}
 	c.claims++
 	c.mu.Unlock()
-	w := jobcontrol.Wanted{Project: c.cfg.Project, Services: c.cfg.Services, N: n, Alone: alone}
+	w := jobcontrol.Wanted{Project: c.cfg.Project, Services: c.services(), N: n, Alone: alone}
 	limited, cancel := context.WithTimeout(c.life, c.cfg.TTL)
 	got, err := c.cfg.Store.Claim(limited, c.lease, w)
 	cancel()
+	if err == nil {
+		err = c.at("worker.claim.after")
+	}
 	c.mu.Lock()
 	c.claims++
 	c.mu.Unlock()
@@ -103,11 +103,15 @@ func (c *claimer) claim() (again bool) {
 	if err != nil {
 		return c.failed(err)
 	}
-	if w.Alone {
-		c.next = time.Time{}
+	now = time.Now()
+	if alone {
+		c.suspects.given(got, now)
 	}
 	c.take(got, n)
-	return len(got.Builds) > 0
+	if got.Suspects {
+		c.suspects.seen(now, nothing && len(got.Builds) == 0)
+	}
+	return len(got.Builds) > 0 || others && got.Suspects
 }
 
 // take takes in what was claimed.
@@ -116,13 +120,10 @@ func (c *claimer) take(got *jobcontrol.Claimed, n int) {
 	if len(got.Builds) > 0 {
 		c.poll.soon()
 	}
-	if got.Suspects && c.next.IsZero() {
-		c.next = time.Now().Add(suspectsEvery + rand.N(suspectsEvery))
-	}
 	c.mu.Lock()
 	c.dry = !got.More && len(got.Builds) < n
-	if len(got.Builds) == 1 && got.Builds[0].State == jobcontrol.Running {
-		c.alone = true // a suspect, already marked
+	if suspect(got) {
+		c.alone = true
 		c.dry = false
 	}
 	c.mu.Unlock()

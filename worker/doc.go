@@ -32,12 +32,14 @@
 // goroutine and a file:
 //
 //	claim.go      claims builds: as many as there are free slots, and what will be done in 100 ms beyond
+//	suspects.go   divides the time between suspects and all others
 //	slots.go      executes them: an attempt has a slot until its task has ended, and its end is stored beside the next
 //	carry.go      what follows an attempt: the end, another try, the fallback lane, or that it is given back
 //	heartbeat.go  renews the lease, and ends everything before another can have it
 //	mark.go       marks attempts that take long as running; gives back what waits for a slot for too long
 //	stops.go      requests to cancel or suspend
 //	steps.go      clean-up steps
+//	names.go      services that come into being
 //	promote.go    builds whose time has come
 //	rescue.go     other workers that are gone
 //
@@ -54,8 +56,13 @@
 //     what it has: it ends the term when nothing is executed, and the store gives
 //     what was unknown to others.
 //   - A build that may have killed its worker (a suspect) is executed while nothing
-//     else is. To be given one a pool lets its slots run empty, but not more often
-//     than every few seconds.
+//     else is. To be given one a pool lets its slots run empty; suspects are then
+//     executed one after the other for up to two seconds, and all others have at
+//     least as long as that took before it happens again.
+//   - Nothing is begun while the lease is not trusted: a process that was stopped
+//     and goes on executes nothing of what it had claimed ahead.
+//   - What a dead process of this machine left behind is ended before its builds
+//     are given to others; while something of it runs, its lease decides.
 //   - Whoever shuts down gives back what he had not ended: no try is used.
 //
 // # The client

@@ -37,6 +37,16 @@ func (t *term) trusted(began time.Duration) {
 // isTrusted tells whether nobody else can have the lease.
 func (t *term) isTrusted() bool { return int64(sinceBoot()) < t.trust.until.Load() }
 
+// stillHeld ends the term, and returns why, if others can have the lease: this
+// process was stopped, or the machine slept.
+func (t *term) stillHeld() error {
+	if t.isTrusted() {
+		return nil
+	}
+	t.lose(errUntrusted)
+	return errUntrusted
+}
+
 // watch loses the lease if it is not trusted any more.
 func (t *term) watch() {
 	left := time.Duration(t.trust.until.Load()) - sinceBoot()
@@ -44,8 +54,11 @@ func (t *term) watch() {
 		t.trust.watchdog.Reset(left)
 		return
 	}
-	t.lose(jobcontrol.Errorf(jobcontrol.Unavailable, "it was not renewed in time"))
+	t.lose(errUntrusted)
 }
+
+// errUntrusted is why a lease is given up that others may have by now.
+var errUntrusted = jobcontrol.Errorf(jobcontrol.Unavailable, "it was not renewed in time")
 
 // lose ends everything at once: the lease was lost, or is not trusted any more.
 func (t *term) lose(err error) {
@@ -65,9 +78,15 @@ func (t *term) keepLease(ctx context.Context) {
 			return t.cfg.TTL
 		}
 		began := sinceBoot()
+		if t.at("worker.renew.before") != nil {
+			return t.cfg.TTL
+		}
 		limited, cancel := context.WithTimeout(ctx, t.cfg.TTL/3)
 		err := t.cfg.Store.Renew(limited, t.lease, t.cfg.TTL)
 		cancel()
+		if err == nil {
+			err = t.at("worker.renew.after")
+		}
 		t.reached(err)
 		switch {
 		case err == nil:

@@ -45,7 +45,13 @@ func (t *term) unmarked(now time.Time) (claims []jobcontrol.Claim, starts []time
 // storeMarks stores marks. Ends of these attempts are stored afterwards, so that
 // one that comes too late hinders no other.
 func (t *term) storeMarks(claims []jobcontrol.Claim, starts []time.Time, marked []*task) {
-	err := t.cfg.Store.Start(t.life, claims, starts)
+	err := t.at("worker.mark.before")
+	if err == nil {
+		err = t.cfg.Store.Start(t.life, claims, starts)
+	}
+	if err == nil {
+		err = t.at("worker.mark.after")
+	}
 	if err != nil && len(claims) > 1 && !errors.Is(err, jobcontrol.ErrUnavailable) {
 		for i := range claims { // one is refused: the others are marked all the same
 			_ = t.cfg.Store.Start(t.life, claims[i:i+1], starts[i:i+1])

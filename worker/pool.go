@@ -22,7 +22,10 @@ type PoolConfig struct {
 
 	Project  string
 	Services []string // whose builds are executed; nil: [jobcontrol.DefaultService]
-	Parallel int      // attempts that execute at a time; 0: the number of cores
+	// AllServices has the pool execute the builds of every other service of the
+	// project, too, also of those that come into being later.
+	AllServices bool
+	Parallel    int // attempts that execute at a time; 0: the number of cores
 
 	// TTL is how long the lease holds without being renewed; 0: 15 s. It is
 	// renewed three times as often, and given up an eighth before it ends.
@@ -54,14 +57,15 @@ type PoolConfig struct {
 // It is one worker of the store: it registers, keeps its lease, and looks after
 // what its neighbours leave behind. See the package documentation.
 type Pool struct {
-	cfg   PoolConfig
-	log   *slog.Logger
-	stats counters
-	defs  definitions
-	deaf  atomic.Bool // the store cannot tell what happens
-	away  atomic.Bool // the store could not be reached when it was last asked
-	ready chan struct{}
-	once  sync.Once
+	cfg    PoolConfig
+	log    *slog.Logger
+	stats  counters
+	defs   definitions
+	serves atomic.Pointer[[]string] // the services; never written after it is stored
+	deaf   atomic.Bool              // the store cannot tell what happens
+	away   atomic.Bool              // the store could not be reached when it was last asked
+	ready  chan struct{}
+	once   sync.Once
 }
 
 // Stats are the counters of a pool since its start.
@@ -109,7 +113,9 @@ func NewPool(cfg PoolConfig) *Pool {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Pool{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	p := &Pool{cfg: cfg, log: cfg.Log, ready: make(chan struct{})}
+	p.serves.Store(&cfg.Services)
+	return p
 }
 
 // Stats returns the counters as they are now.
@@ -133,6 +139,11 @@ func (p *Pool) Ready() <-chan struct{} { return p.ready }
 // It returns an error where the store refuses the pool, or cannot be reached at
 // its start; later the store may be away for any time.
 func (p *Pool) Run(ctx context.Context) error {
+	// Never touched, so it takes no memory, but counts for the garbage collector:
+	// with a heap of a few megabytes it would look through a thousand stacks again
+	// and again.
+	ballast := make([]byte, ballastSize)
+	defer runtime.KeepAlive(ballast)
 	for first := true; ; first = false {
 		t, err := p.register(ctx, first)
 		switch {
@@ -142,7 +153,7 @@ func (p *Pool) Run(ctx context.Context) error {
 			return err
 		}
 		p.once.Do(func() { close(p.ready) })
-		p.log.Info("worker started", "worker", t.lease.Worker, "services", p.cfg.Services, "slots", p.cfg.Parallel)
+		p.log.Info("worker started", "worker", t.lease.Worker, "services", p.services(), "slots", p.cfg.Parallel)
 		err = t.run(ctx)
 		if t.over {
 			p.log.Info("worker ended", "worker", t.lease.Worker)
@@ -150,6 +161,8 @@ func (p *Pool) Run(ctx context.Context) error {
 		}
 	}
 }
+
+const ballastSize = 32 << 20
 
 // register begins a term. A pool that had one waits for the store.
 func (p *Pool) register(ctx context.Context, first bool) (*term, error) {

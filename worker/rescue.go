@@ -12,7 +12,7 @@ const (
 	lookEvery   = 500 * time.Millisecond // at the processes of other workers on this host
 	refreshFor  = 2 * time.Second        // knowledge of the workers is used so long when something is told
 	rescueAfter = 200 * time.Millisecond // after a lease has ended
-	endLeftFor  = 5 * time.Second        // is what a dead process left behind waited for to end
+	endLeftFor  = 2 * time.Second        // is what a dead process left behind waited for to end
 )
 
 // rescuer is the duty that looks after other workers. One goroutine owns it.
@@ -62,7 +62,7 @@ func (r *rescuer) look(ctx context.Context) time.Duration {
 // stale tells whether the workers are to be read again.
 func (r *rescuer) stale() bool {
 	age := time.Since(r.read)
-	return r.read.IsZero() || age >= r.cfg.TTL/3 || age >= refreshFor && r.changed.Swap(false)
+	return r.read.IsZero() || age >= r.cfg.TTL/2 || age >= refreshFor && r.changed.Swap(false)
 }
 
 // refresh reads the workers.
@@ -84,34 +84,38 @@ func (r *rescuer) refresh(ctx context.Context) bool {
 	return true
 }
 
-// endLeft ends what the processes that are seen to be gone left behind, so that
-// nothing is executed twice at a time.
-func (r *rescuer) endLeft(ctx context.Context) {
-	if r.cfg.EndLeft == nil {
-		return
+// dead tells whether the process of a worker has died and nothing of it is left
+// that could go on executing its builds. What is left is ended before.
+func (r *rescuer) dead(ctx context.Context, p jobcontrol.Process) bool {
+	if alive, known := r.cfg.Alive(p); alive || !known {
+		return false
+	}
+	if r.cfg.EndLeft == nil || p.BootID != r.cfg.Process.BootID {
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, endLeftFor)
 	defer cancel()
-	for i := range r.workers {
-		p := r.workers[i].Process
-		if alive, known := r.cfg.Alive(p); alive || !known || p.BootID != r.cfg.Process.BootID {
-			continue
-		}
-		if err := r.cfg.EndLeft(ctx, p); err != nil {
-			r.log.Warn("what a dead worker left behind does not end", "worker", r.workers[i].ID, "process", p.PID, "error", err)
-		}
+	err := r.cfg.EndLeft(ctx, p)
+	if err != nil && ctx.Err() != context.Canceled {
+		r.log.Warn("what a dead worker left behind does not end: its builds stay its own until its lease ends", "process", p.PID, "error", err)
 	}
+	return err == nil
 }
 
 // takeAway takes the leases of dead workers away. One whose process lives and
 // that did not renew its lease is dead, too: it has ended its attempts itself, or
-// is stopped, and then its guardian has.
+// is stopped, and then its guardian has. So of a process that lives, or of which
+// something is left, its lease decides.
 func (r *rescuer) takeAway(ctx context.Context) {
-	r.endLeft(ctx)
+	if r.at("worker.rescue.before") != nil {
+		return
+	}
 	found, err := r.cfg.Store.Rescue(ctx, func(p jobcontrol.Process) (alive, known bool) {
-		alive, known = r.cfg.Alive(p)
-		return alive, known && !alive
+		return false, r.dead(ctx, p)
 	})
+	if err == nil {
+		err = r.at("worker.rescue.after")
+	}
 	r.failed = err != nil
 	if ctx.Err() != nil {
 		return

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	cleanEvery = 5 * time.Second       // where nothing is told
+	cleanEvery = 10 * time.Second      // where nothing is told
 	cleanLeast = 10 * time.Millisecond // between two looks when something is told
 )
 
@@ -38,7 +38,7 @@ func (t *term) claimStep() bool {
 	if full {
 		return false
 	}
-	w := jobcontrol.Wanted{Project: t.cfg.Project, Services: t.cfg.Services, N: 1}
+	w := jobcontrol.Wanted{Project: t.cfg.Project, Services: t.services(), N: 1}
 	limited, cancel := context.WithTimeout(t.life, t.cfg.TTL)
 	b, err := t.cfg.Store.ClaimCleanup(limited, t.lease, w)
 	cancel()
@@ -75,6 +75,12 @@ func (t *term) stepDone() {
 
 // step executes and stores one clean-up step. One that was stopped is given back.
 func (t *term) step(b *jobcontrol.Build) error {
+	if err := t.stillHeld(); err != nil {
+		return err
+	}
+	if err := t.at("worker.step.before"); err != nil {
+		return err
+	}
 	var attempts []jobcontrol.Attempt
 	err := t.persist(func(ctx context.Context) (err error) {
 		attempts, err = t.cfg.Store.Attempts(ctx, b.ID)
@@ -96,6 +102,9 @@ func (t *term) step(b *jobcontrol.Build) error {
 	switch {
 	case err == nil:
 		ended, err = t.eng.Cleanup(t.attempts, engine.Input{Build: b, Job: job, Number: number}, local)
+		if err == nil {
+			err = t.at("worker.step.after")
+		}
 		if err == nil && t.attempts.Err() != nil && ended.Attempt.Failure != nil {
 			t.giveBack([]jobcontrol.Claim{b.Claim})
 			return nil

@@ -33,8 +33,8 @@ type term struct {
 	asked   atomic.Bool // the store told something since requests to stop were asked for
 	changed atomic.Bool // … and since the workers were read
 
-	scheduled                                                          chan time.Time // when builds are due that were scheduled here
-	hungry, promoting, stopping, cleaning, rescuing, marking, renewing bell
+	scheduled                                                                  chan time.Time // when builds are due that were scheduled here
+	hungry, promoting, stopping, cleaning, rescuing, marking, renewing, naming bell
 
 	slots
 }
@@ -74,7 +74,7 @@ func (e expired) Unwrap() error { return e.lost }
 func (p *Pool) newTerm(ctx context.Context) (*term, error) {
 	t := &term{
 		Pool: p, spent: make(chan struct{}), scheduled: make(chan time.Time, 16),
-		hungry: newBell(), promoting: newBell(), stopping: newBell(), cleaning: newBell(), rescuing: newBell(), marking: newBell(), renewing: newBell(),
+		hungry: newBell(), promoting: newBell(), stopping: newBell(), cleaning: newBell(), rescuing: newBell(), marking: newBell(), renewing: newBell(), naming: newBell(),
 	}
 	t.slots.init(p.cfg.Parallel)
 	t.life, t.endLife = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -114,6 +114,7 @@ func (t *term) engine() *engine.Engine {
 		Report: func(_ context.Context, c jobcontrol.Claim, logs []jobcontrol.LogRecord, progress []jobcontrol.Progress) error {
 			return t.persist(func(ctx context.Context) error { return store.Report(ctx, c, logs, progress) })
 		},
+		Trusted: t.stillHeld,
 		MarkRan: func(_ context.Context, c jobcontrol.Claim, at time.Time) error {
 			return t.persist(func(ctx context.Context) error { return store.MarkRan(ctx, c, at) })
 		},
@@ -158,6 +159,9 @@ func (t *term) run(ctx context.Context) error {
 	takers.Go(func() { t.promote(taking) })
 	takers.Go(func() { t.rescue(taking) })
 	takers.Go(func() { t.cleanUp(taking) })
+	if t.cfg.AllServices {
+		takers.Go(func() { t.serveAll(taking) })
+	}
 	takers.Go(func() { listen(taking, t.cfg.Store, t.told, t.deaf.Store) })
 	keepers.Go(func() { t.keepLease(keeping) })
 	keepers.Go(func() { t.obeyStops(keeping) })
@@ -207,6 +211,7 @@ func (t *term) told() {
 	t.stopping.ring()
 	t.cleaning.ring()
 	t.rescuing.ring()
+	t.naming.ring()
 }
 
 // await waits for the attempts that are executed. Where the pool is to end they

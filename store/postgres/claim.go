@@ -86,22 +86,15 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 		}
 		cl.doubt = false
 	}
-	var services []int64
-	if err := s.readOne(ctx, func(c *conn) (err error) {
-		services, err = s.serviceIDs(c, w.Project, w.Services)
-		return err
-	}); err != nil {
-		return nil, err
-	}
 	var out *jobcontrol.Claimed
 	var rows []claimedRow
 	var err error
-	var slowly bool
-	if !w.Alone {
-		out, rows, slowly, err = s.claimQuickly(ctx, l, w.N, services)
+	slowly := w.Alone
+	if !slowly {
+		out, rows, slowly, err = s.claimQuickly(ctx, l, &w)
 	}
-	if err == nil && (w.Alone || slowly) {
-		out, rows, err = s.claimWithLimits(ctx, l, &w, services)
+	if err == nil && slowly {
+		out, rows, err = s.claimWithLimits(ctx, l, &w)
 	}
 	if err != nil {
 		// What was claimed and did not arrive is taken back by the next claim.
@@ -157,7 +150,15 @@ func (s *Store) serviceIDs(c *conn, project string, names []string) ([]int64, er
 
 // claimQuickly claims in services that have no limits, in one round trip; slowly
 // tells that one has some.
-func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, n int, services []int64) (out *jobcontrol.Claimed, rows []claimedRow, slowly bool, err error) {
+func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted) (out *jobcontrol.Claimed, rows []claimedRow, slowly bool, err error) {
+	n := w.N
+	var services []int64
+	if err := s.readOne(ctx, func(c *conn) (err error) {
+		services, err = s.serviceIDs(c, w.Project, w.Services)
+		return err
+	}); err != nil {
+		return nil, nil, false, err
+	}
 	from, full := s.claimers.starts(services, time.Now())
 	for {
 		var more bool

@@ -156,7 +156,7 @@ func (t *tx) retry(g *guarded, p *codec.Packed, service int64) error {
 	}
 	t.queue(nil, `UPDATE {builds} b SET state = $2, ready_at = $3, rank = coalesce($3, b.created_at) - b.priority::bigint * 60000000, phase = b.phase + 1,
 		attempts = $4, tries_used = b.tries_used + $5, asked = b.asked + $6, started_at = coalesce(b.started_at, $7), attempt_at = NULL,
-		service = coalesce($8, b.service), `+unclaim+` WHERE b.id = $1`,
+		service = coalesce($8, b.service), `+proven+`, `+unclaim+` WHERE b.id = $1`,
 		g.id, state, unset(codec.Micros(at)), p.Attempt.Number, p.UsesTry(), p.Asked(), p.Started(t.now), unset(service))
 	if err := t.insertAttempt(p); err != nil {
 		return err

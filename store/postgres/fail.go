@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jobcontrol/jobcontrol"
@@ -22,6 +24,7 @@ const (
 	codeNoTable       = "42P01"
 	codeNoColumn      = "42703"
 	codeNoSchema      = "3F000"
+	codeNoDatabase    = "3D000"
 	codeReadOnly      = "25006"
 	codeDenied        = "42501"
 	codeDiskFull      = "53100"
@@ -85,6 +88,7 @@ func (s *Store) public(err error) error {
 	if errors.As(err, &e) {
 		return err
 	}
+	err = toldOnce(err)
 	unavailable := func(hint, format string, args ...any) error {
 		return &jobcontrol.Error{
 			Code: jobcontrol.Unavailable, Message: "store unavailable: " + fmt.Sprintf(format, args...), Hint: hint, Cause: err,
@@ -107,12 +111,17 @@ func (s *Store) public(err error) error {
 		return unavailable("raise max_connections, or put a pooler in front", "the server has no connection left")
 	case codeNoTable, codeNoColumn, codeNoSchema:
 		return unavailable("install it first", "the database %s does not have our tables", s.name)
+	case codeNoDatabase:
+		database, _, _ := strings.Cut(s.name, " on ")
+		return unavailable("make it first, such as by: createdb "+database, "there is no database %s", s.name)
 	case codeReadOnly:
 		return unavailable("is it a standby?", "the database %s cannot be written", s.name)
 	case codeDenied:
 		return unavailable("grant the privileges that the documentation lists", "the role may not do this in the database %s", s.name)
 	}
 	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return unavailable("is the server running, and is it that host and port?", "nobody answers for the database %s", s.name)
 	case strings.HasPrefix(code, "53"):
 		return unavailable("make space", "the server has no space or memory left")
 	case strings.HasPrefix(code, "28"):
@@ -121,4 +130,28 @@ func (s *Store) public(err error) error {
 		return unavailable("", "the connection to the database was lost, or there is none")
 	}
 	return &jobcontrol.Error{Code: jobcontrol.Internal, Message: "store " + s.name, Cause: err}
+}
+
+// unconnected is why no connection was made. Each way to connect was tried, with
+// TLS and without, at each address; what several of them say, it says once.
+type unconnected struct {
+	error
+	message string
+}
+
+func (u *unconnected) Error() string { return u.message }
+func (u *unconnected) Unwrap() error { return u.error }
+
+func toldOnce(err error) error {
+	var connect *pgconn.ConnectError
+	if !errors.As(err, &connect) {
+		return err
+	}
+	var lines []string
+	for _, line := range strings.Split(err.Error(), "\n") {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return &unconnected{err, strings.Join(lines, " ")}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/store/codec"
@@ -269,7 +270,7 @@ func (t *tx) suspend(p *codec.Packed) error {
 		return err
 	}
 	t.queue(nil, `UPDATE {builds} b SET state = 6, attempts = greatest(attempts, $2), started_at = coalesce(started_at, $3), failure = $4, frames = $5,
-		stopping = NULL, stop_reason = NULL, attempt_at = NULL, `+unclaim+` WHERE id = $1`,
+		stopping = NULL, stop_reason = NULL, attempt_at = NULL, `+proven+`, `+unclaim+` WHERE id = $1`,
 		g.id, p.Attempt.Number, p.Started(t.now), p.Failure, p.Frames)
 	if p.Attempt.Number == 0 {
 		err = t.report(g.id, p.Log, p.Progress)
@@ -281,6 +282,9 @@ func (t *tx) suspend(p *codec.Packed) error {
 	}
 	return t.cancel([]*guarded{g}, stopReason(g))
 }
+
+// proven forgets the workers that died holding a build: an attempt of it has ended.
+var proven = `suspect = b.suspect AND (b.unproven < ` + strconv.Itoa(jobcontrol.MaxUnproven) + ` OR b.lost > 0), unproven = 0`
 
 // unclaim ends the claim of a build that any worker may execute.
 const unclaim = `worker = CASE WHEN NOT b.detached THEN b.worker END, epoch = CASE WHEN NOT b.detached THEN b.epoch END,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
 )
 
 // Register makes a worker; see [jobcontrol.Leases].
@@ -36,13 +37,22 @@ func (s *Store) Renew(ctx context.Context, l jobcontrol.Lease, ttl time.Duration
 		defer cancel()
 	}
 	return s.public(s.leases.use(ctx, s, func(c *conn) error {
+		if err := fault.Point("postgres.renew.before"); err != nil {
+			return unavailable(err)
+		}
 		c.queue(func(r *row) error { return s.refuse(r.int()) }, `SELECT version FROM {meta}`)
 		n, err := c.number(`UPDATE {workers} SET lease_until = `+clock+` + $3 WHERE id = $1 AND epoch = $2 AND NOT gone RETURNING 1::bigint`,
 			l.Worker, l.Epoch, ttl.Microseconds())
 		if err == nil && n == 0 {
 			err = leaseLost(l)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		if err := fault.Point("postgres.renew.after"); err != nil {
+			return unavailable(err)
+		}
+		return nil
 	}))
 }
 

@@ -23,7 +23,7 @@ const noLimit = int64(1) << 40
 // claimWithLimits claims where there are limits, or for a worker that may be
 // given a suspect. The rows of limited services are locked: who claims there,
 // sees what all others have claimed.
-func (s *Store) claimWithLimits(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted, services []int64) (*jobcontrol.Claimed, []claimedRow, error) {
+func (s *Store) claimWithLimits(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted) (*jobcontrol.Claimed, []claimedRow, error) {
 	var out *jobcontrol.Claimed
 	var rows []claimedRow
 	err := s.write(ctx, "claim", func(t *tx) error {
@@ -34,6 +34,10 @@ func (s *Store) claimWithLimits(ctx context.Context, l jobcontrol.Lease, w *jobc
 		}
 		if n == 0 {
 			return leaseLost(l)
+		}
+		services, err := s.serviceIDs(t.conn, w.Project, w.Services)
+		if err != nil {
+			return err
 		}
 		all, err := t.limits(services)
 		if err != nil {

@@ -85,6 +85,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if cfg.ConnConfig.ConnectTimeout == 0 {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
+	cfg.ShouldPing = doubtful
 	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(opts.Connections), 0, 0
 	s := &Store{opts: opts, name: name, turns: make(chan struct{}, opts.Connections-opts.Writers)}
 	s.known.clear()
@@ -99,6 +100,17 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, s.public(err)
 	}
 	return s, nil
+}
+
+// doubtful tells whether a connection that was not used for a while is to be
+// tried before it is used: that is a transaction for the server. One that the
+// server has closed is known without asking it.
+func doubtful(_ context.Context, p pgxpool.ShouldPingParams) bool {
+	if p.IdleDuration < time.Second {
+		return false
+	}
+	//lint:ignore SA1019 what it does not see is found by the statement that follows, and that is repeated
+	return p.IdleDuration > time.Minute || p.Conn.PgConn().CheckConn() != nil
 }
 
 // open sees that the database can be used, and where the server looks for tables

@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -16,7 +18,7 @@ var _ jobcontrol.Retention = (*Store)(nil)
 // part, and those that were kept before, are removed one by one, unless that
 // table is large: then it is left until it is older as a whole.
 func (s *Store) Prune(ctx context.Context, before time.Time, n int) (*jobcontrol.Pruned, error) {
-	p := &pruning{before: codec.Micros(before), n: max(n, 1)}
+	p := &pruning{before: codec.Micros(before), n: n}
 	if now, err := s.Now(ctx); err != nil {
 		return nil, err
 	} else if before.IsZero() || before.After(now) {
@@ -24,6 +26,10 @@ func (s *Store) Prune(ctx context.Context, before time.Time, n int) (*jobcontrol
 	}
 	if before.IsZero() {
 		return &p.done, nil
+	}
+	if n <= 0 {
+		p.n = math.MaxInt32
+		return &p.done, s.readOne(ctx, func(c *conn) error { return errors.Join(p.count(c), p.onDelete(c)) })
 	}
 	if err := s.readOne(ctx, p.look); err != nil {
 		return nil, err
@@ -231,6 +237,18 @@ func (t *tx) runsWithout(builds []int64, less map[int64][]int64) (gone int, err 
 	t.queue(nil, `DELETE FROM {shared} WHERE run = ANY($1)`, empty)
 	t.queue(nil, `DELETE FROM {runs} WHERE id = ANY($1)`, empty)
 	return len(empty), t.send()
+}
+
+// count counts the builds that may go.
+func (p *pruning) count(c *conn) error {
+	const first = -1 << 63
+	kept, err := c.needed(first, p.before, true)
+	if err != nil {
+		return err
+	}
+	n, err := c.number(`SELECT count(*) FROM {history} WHERE finished_at < $1 AND id <> ALL($2)`, p.before, kept)
+	p.done.Builds = int(n)
+	return err
 }
 
 // onDelete finds builds that nothing keeps but their job's on_delete.

@@ -106,11 +106,12 @@ func (s *Store) StopRequests(ctx context.Context, l jobcontrol.Lease) ([]jobcont
 // nextStep finds a clean-up step that is due in one of the services: the last
 // run one of a cleaning detached Run in which none is being executed.
 const (
-	nextStep = `SELECT h.id, h.run FROM {runs} r CROSS JOIN LATERAL (SELECT h.id, h.run, h.service, h.cleaning FROM {history} h
+	anyService = `= ANY(ARRAY(SELECT v.id FROM {services} v WHERE v.project = $1 AND v.name = ANY($2)))`
+	nextStep   = `SELECT h.id, h.run FROM {runs} r CROSS JOIN LATERAL (SELECT h.id, h.run, h.service, h.cleaning FROM {history} h
 			WHERE h.run = r.id AND h.run <> h.id AND h.ran IS NOT NULL AND NOT h.cleaned ORDER BY h.cleaning DESC, h.ran DESC LIMIT 1) h
-		WHERE r.state IN (1, 2, 7) AND r.state = 2 AND r.detached AND NOT h.cleaning AND h.service = ANY($1) ORDER BY r.id LIMIT 1`
+		WHERE r.state IN (1, 2, 7) AND r.state = 2 AND r.detached AND NOT h.cleaning AND h.service ` + anyService + ` ORDER BY r.id LIMIT 1`
 	nextLoneStep = `SELECT h.id, h.run FROM {history} h
-		WHERE h.open IS NOT NULL AND h.open = 2 AND h.detached AND NOT h.cleaning AND NOT h.cleaned AND h.service = ANY($1) ORDER BY h.id LIMIT 1`
+		WHERE h.open IS NOT NULL AND h.open = 2 AND h.detached AND NOT h.cleaning AND NOT h.cleaned AND h.service ` + anyService + ` ORDER BY h.id LIMIT 1`
 )
 
 // ClaimCleanup gives a worker a clean-up step; see [jobcontrol.Queue].
@@ -124,15 +125,15 @@ func (s *Store) ClaimCleanup(ctx context.Context, l jobcontrol.Lease, w jobcontr
 		}
 		cl.doubt = false
 	}
-	var services []int64
+	services := make([]string, len(w.Services))
+	for i, name := range w.Services {
+		services[i] = serviceOf(name)
+	}
 	due, alive := false, false
 	if err := s.readOne(ctx, func(c *conn) (err error) {
-		if services, err = s.serviceIDs(c, w.Project, w.Services); err != nil {
-			return err
-		}
 		c.queue(func(r *row) error { alive = true; return nil }, `SELECT 1 FROM {workers} w WHERE `+valid, l.Worker, l.Epoch)
-		c.queue(func(*row) error { due = true; return nil }, nextStep, services)
-		return c.each(func(*row) error { due = true; return nil }, nextLoneStep, services)
+		c.queue(func(*row) error { due = true; return nil }, nextStep, w.Project, services)
+		return c.each(func(*row) error { due = true; return nil }, nextLoneStep, w.Project, services)
 	}); err != nil {
 		return nil, err
 	}
@@ -144,7 +145,7 @@ func (s *Store) ClaimCleanup(ctx context.Context, l jobcontrol.Lease, w jobcontr
 	}
 	var b *jobcontrol.Build
 	err := s.write(ctx, "claim-cleanup", func(t *tx) (err error) {
-		b, err = t.claimStep(l, services)
+		b, err = t.claimStep(l, w.Project, services)
 		return err
 	})
 	if err != nil {
@@ -157,7 +158,7 @@ func (s *Store) ClaimCleanup(ctx context.Context, l jobcontrol.Lease, w jobcontr
 	return b, nil
 }
 
-func (t *tx) claimStep(l jobcontrol.Lease, services []int64) (*jobcontrol.Build, error) {
+func (t *tx) claimStep(l jobcontrol.Lease, project string, services []string) (*jobcontrol.Build, error) {
 	n, err := t.number(`SELECT 1::bigint FROM {workers} w WHERE `+valid+` FOR KEY SHARE`, l.Worker, l.Epoch)
 	if err != nil {
 		return nil, err
@@ -167,7 +168,7 @@ func (t *tx) claimStep(l jobcontrol.Lease, services []int64) (*jobcontrol.Build,
 	}
 	var id, run int64
 	scan := func(r *row) { id, run = r.int(), r.int() }
-	found, err := t.first(scan, nextStep+` FOR UPDATE OF r SKIP LOCKED`, services)
+	found, err := t.first(scan, nextStep+` FOR UPDATE OF r SKIP LOCKED`, project, services)
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +178,7 @@ func (t *tx) claimStep(l jobcontrol.Lease, services []int64) (*jobcontrol.Build,
 		if err != nil || n > 0 {
 			return nil, err
 		}
-	} else if found, err = t.first(scan, nextLoneStep+` FOR UPDATE SKIP LOCKED`, services); err != nil || !found {
+	} else if found, err = t.first(scan, nextLoneStep+` FOR UPDATE SKIP LOCKED`, project, services); err != nil || !found {
 		return nil, err
 	}
 	if _, err := t.exec(`UPDATE {history} SET cleaning = true, worker = $2, epoch = $3, claim = nextval('{claims}') WHERE id = $1`,

@@ -93,6 +93,9 @@ func (t *tx) bury(w *jobcontrol.Worker, lost bool) ([]jobcontrol.Interruption, e
 		return nil, err
 	}
 	t.news.ready = t.news.ready || len(running)+len(idle) > 0
+	if lost && len(idle) > 0 {
+		t.queue(nil, `UPDATE {builds} SET unproven = unproven + 1, suspect = unproven + 1 >= $2 WHERE id = ANY($1)`, idsOf(idle), jobcontrol.MaxUnproven)
+	}
 	if err := t.free(idle); err != nil {
 		return nil, err
 	}
@@ -112,12 +115,16 @@ func (t *tx) free(builds []*guarded) error {
 	if len(builds) == 0 {
 		return nil
 	}
+	t.queue(nil, `UPDATE {builds} SET state = 4, worker = NULL, epoch = NULL, claim = NULL, attempt_at = NULL WHERE id = ANY($1)`, idsOf(builds))
+	return t.stop(builds)
+}
+
+func idsOf(builds []*guarded) []int64 {
 	ids := make([]int64, len(builds))
 	for i, g := range builds {
 		ids[i] = g.id
 	}
-	t.queue(nil, `UPDATE {builds} SET state = 4, worker = NULL, epoch = NULL, claim = NULL, attempt_at = NULL WHERE id = ANY($1)`, ids)
-	return t.stop(builds)
+	return ids
 }
 
 // interruptAll interrupts the foreground Runs of a worker.

@@ -83,16 +83,17 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 		if room.n <= 0 {
 			continue
 		}
-		if ready, err = t.candidates(ready, v, 0, room); err != nil {
-			return nil, err
-		}
-		room.n = 1
-		suspects, err := t.candidates(nil, v, 1, room)
+		first := room
+		first.n = 1
+		suspects, err := t.candidates(nil, v, 1, first)
 		if err != nil {
 			return nil, err
 		}
 		if len(suspects) > 0 && (suspect == nil || suspects[0].compare(suspect) < 0) {
 			suspect = &suspects[0]
+		}
+		if ready, err = t.candidates(ready, v, 0, room); err != nil {
+			return nil, err
 		}
 	}
 	if len(services) > 1 {
@@ -202,19 +203,7 @@ func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start 
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]byte, 0, 10*len(chosen))
-	used := map[*service]int64{}
-	for i := range chosen {
-		sep := byte(',')
-		if i == 0 {
-			sep = '['
-		}
-		ids = strconv.AppendInt(append(ids, sep), chosen[i].id, 10)
-		if chosen[i].service.Rate > 0 {
-			used[chosen[i].service]++
-		}
-	}
-	list := string(append(ids, ']'))
+	list := idsOf(chosen)
 	if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + j.key, queue = 2 FROM json_each(?) j WHERE builds.id = j.value`,
 		l.Worker, l.Epoch, first, list); err != nil {
 		return nil, err
@@ -224,15 +213,46 @@ func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start 
 			return nil, err
 		}
 	}
+	if err := t.useTokens(chosen); err != nil {
+		return nil, err
+	}
+	return t.taken(project, chosen, list)
+}
+
+// idsOf is a JSON list of the candidates' ids.
+func idsOf(chosen []candidate) string {
+	ids := append(make([]byte, 0, 10*len(chosen)), '[')
+	for i := range chosen {
+		if i > 0 {
+			ids = append(ids, ',')
+		}
+		ids = strconv.AppendInt(ids, chosen[i].id, 10)
+	}
+	return string(append(ids, ']'))
+}
+
+// useTokens takes a token of the rate of its service for each build.
+func (t *tx) useTokens(chosen []candidate) error {
+	used := map[*service]int64{}
+	for i := range chosen {
+		if chosen[i].service.Rate > 0 {
+			used[chosen[i].service]++
+		}
+	}
 	for v, n := range used {
 		v.rateAt = max(v.rateAt, t.now.UnixNano()) + n*v.interval()
 		if _, err := t.exec(`UPDATE services SET rate_at = ? WHERE id = ?`, v.rateAt, v.id); err != nil {
-			return nil, err
+			return err
 		}
 	}
+	return nil
+}
+
+// taken reads builds that were claimed just now.
+func (t *tx) taken(project string, chosen []candidate, list string) ([]jobcontrol.Build, error) {
 	builds := make([]jobcontrol.Build, 0, len(chosen))
 	var rest []int // those that are not plain
-	err = t.each(func(r *row) error {
+	err := t.each(func(r *row) error {
 		b := jobcontrol.Build{Project: project}
 		if plain := scanClaimed(r, &b); !plain {
 			rest = append(rest, len(builds))

@@ -80,7 +80,7 @@
 // sqlite.NAME.before and .after inside the transaction of each write, with NAME
 // one of create, create-many, claim, give-back, promote, steer, claim-cleanup,
 // put-services, reset-service, start, ran, retry, finish, cancel, cleaned, report, clean,
-// finish-run, request-cancel, adopt, delete, register, renew, unregister,
+// finish-run, request-cancel, adopt, delete, prune, register, renew, unregister,
 // rescue, shared, install and uninstall; sqlite.commit.before and .after around
 // the commit.
 package sqlite

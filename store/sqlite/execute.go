@@ -120,12 +120,15 @@ func (t *tx) retry(g *guarded, p *codec.Packed) error {
 		return err
 	}
 	t.hint, g.state = true, state
-	if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = CASE state WHEN 4 THEN 1 ELSE 3 END, rank = CASE ready_at WHEN 0 THEN created_at ELSE ready_at END - priority * ?
-		WHERE id = ?`, jobcontrol.PriorityWorth.Microseconds(), g.id); err != nil {
+	if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = CASE state WHEN 4 THEN 1 ELSE 3 END, rank = CASE ready_at WHEN 0 THEN created_at ELSE ready_at END - priority * ?,
+		`+proven+` WHERE id = ?`, jobcontrol.PriorityWorth.Microseconds(), g.id); err != nil {
 		return err
 	}
 	return t.carryOut(g)
 }
+
+// proven forgets the workers that died holding a build: an attempt of it has ended.
+var proven = `alone = CASE WHEN unproven >= ` + itoa(jobcontrol.MaxUnproven) + ` AND lost = 0 THEN 0 ELSE alone END, unproven = 0`
 
 // moveTo gives a build to another service of its project.
 func (t *tx) moveTo(g *guarded, name string) error {

@@ -90,13 +90,11 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 	if p.Attempt.Number > 0 {
 		last = p.Data
 	}
-	e := ended{id: c.Build, state: p.State, at: p.Finished(t.now), changed: p.Changed, result: standing}
+	e := &ended{id: c.Build, state: p.State, at: p.Finished(t.now), changed: p.Changed, result: standing}
 	if len(p.Result) > 0 {
 		e.result = c.Build
 	}
-	var phase, service int64
-	var open jobcontrol.RunState
-	var dependants []byte
+	end := rowEnd{ended: e}
 	if t.pools[c.Worker] {
 		update[0], update[1] = update[1], update[0] // the likely one first
 	}
@@ -105,9 +103,9 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 		var err error
 		found, err = t.returning(func(r *row) {
 			next := r.numbers()
-			e.head, e.definition, phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
-			open, service = jobcontrol.RunState(next()), next()
-			dependants, e.pins = r.blob(), r.json()
+			e.head, e.definition, end.phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
+			end.open, end.service = jobcontrol.RunState(next()), next()
+			end.dependants, e.pins = r.blob(), r.json()
 		},
 			update[i], p.State, changed, p.Result, standing, p.Attempt.Number,
 			p.UsesTry(), p.Started(t.now), e.at, p.Failure, p.Frames, last,
@@ -119,30 +117,44 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 	if !found {
 		return t.notFinished(p, transition, released)
 	}
-	if err := t.ended(&e); err != nil {
+	if err := t.follow(&end, released); err != nil {
+		return err
+	}
+	return t.report(c.Build, p.Log, p.Progress)
+}
+
+// rowEnd is what the row of a build that ended tells.
+type rowEnd struct {
+	*ended
+	phase, service int64
+	open           jobcontrol.RunState
+	dependants     []byte
+}
+
+// follow does what follows from the end of a build: in its head, its Run, and for
+// those that wait for it.
+func (t *tx) follow(e *rowEnd, released *jobcontrol.Released) error {
+	if err := t.ended(e.ended); err != nil {
 		return err
 	}
 	if e.detached {
-		t.freed(service)
+		t.freed(e.service)
 		if e.run == e.id {
-			if err := t.loneEnded(e.id, open); err != nil {
+			if err := t.loneEnded(e.id, e.open); err != nil {
 				return err
 			}
 		}
 	}
-	ids, err := codec.DecodeIDs(c.Build, dependants)
+	ids, err := codec.DecodeIDs(e.id, e.dependants)
 	if err != nil {
 		return err
 	}
-	if !p.State.Satisfied() {
-		released.Blocked, err = t.block(c.Build, ids)
+	if !e.state.Satisfied() {
+		released.Blocked, err = t.block(e.id, ids)
 	} else {
-		released.Ready, err = t.release(&e, phase, ids)
+		released.Ready, err = t.release(e.ended, e.phase, ids)
 	}
-	if err != nil {
-		return err
-	}
-	return t.report(c.Build, p.Log, p.Progress)
+	return err
 }
 
 // notFinished says why the guarded statement hit no row: the claim is lost, the
@@ -208,7 +220,7 @@ func (t *tx) suspend(p *codec.Packed) error {
 		return err
 	}
 	t.hint, g.state = true, jobcontrol.Suspended
-	if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 4, stop = 0 WHERE id = ?`, g.id); err != nil {
+	if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 4, stop = 0, `+proven+` WHERE id = ?`, g.id); err != nil {
 		return err
 	}
 	if g.stop == stopSuspend {

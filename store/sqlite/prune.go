@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -13,7 +14,10 @@ var _ jobcontrol.Retention = (*Store)(nil)
 
 // Prune removes what is old, a page of builds a call; see [jobcontrol.Retention].
 func (s *Store) Prune(ctx context.Context, before time.Time, n int) (*jobcontrol.Pruned, error) {
-	p := &pruning{before: before, n: max(n, 1)}
+	p := &pruning{before: before, n: n}
+	if n <= 0 {
+		p.n = math.MaxInt - 1
+	}
 	if now := s.clock(); before.After(now) {
 		p.before = now
 	}
@@ -22,7 +26,8 @@ func (s *Store) Prune(ctx context.Context, before time.Time, n int) (*jobcontrol
 	}
 	// What may go is looked for outside of the transaction that removes it, which
 	// looks again.
-	if err := s.read(ctx, p.look); err != nil || len(p.found) == 0 {
+	if err := s.read(ctx, p.look); err != nil || len(p.found) == 0 || n <= 0 {
+		p.done.Builds = len(p.found)
 		return &p.done, err
 	}
 	err := s.write(ctx, "prune", func(t *tx) error {

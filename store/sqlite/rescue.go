@@ -132,6 +132,7 @@ func (t *tx) buryDetached(w *workerRow, lost bool) error {
 		return err
 	}
 	for _, g := range claimed {
+		unproven := lost && g.state == jobcontrol.Queued
 		if g.state == jobcontrol.Running {
 			if err := t.requeue(g, w, lost); err != nil {
 				return err
@@ -141,7 +142,8 @@ func (t *tx) buryDetached(w *workerRow, lost bool) error {
 			continue
 		}
 		g.state = jobcontrol.Queued
-		if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 1, alone = max(alone, ?) WHERE id = ?`, g.lost > 0, g.id); err != nil {
+		if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 1, unproven = unproven + ?,
+			alone = max(alone, ?, unproven + ? >= ?) WHERE id = ?`, unproven, g.lost > 0, unproven, jobcontrol.MaxUnproven, g.id); err != nil {
 			return err
 		}
 		if err := t.carryOut(g); err != nil {

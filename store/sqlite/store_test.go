@@ -16,6 +16,7 @@ import (
 // recorder collects the statements that the conformance suite executed.
 type recorder struct {
 	*Store
+	t     *testing.T
 	texts map[string]bool
 }
 
@@ -29,6 +30,7 @@ func (r recorder) Another(t *testing.T) jobcontrol.Store {
 }
 
 func (r recorder) Close() error {
+	r.consistent()
 	r.w.stop()
 	for text := range r.w.c.stmts {
 		r.texts[text] = true
@@ -45,6 +47,45 @@ func (r recorder) Close() error {
 	return r.Store.Close()
 }
 
+// consistent holds that what is kept beside the builds is what follows from them.
+func (r recorder) consistent() {
+	if !r.installed() {
+		return
+	}
+	c, err := r.connect(readerPragmas) // one of its own: its statements are not looked at
+	if err != nil {
+		r.t.Error(err)
+		return
+	}
+	defer func() { _ = c.close() }()
+	for what, text := range map[string]string{
+		"builds.queue": `SELECT id FROM builds WHERE queue IS NOT CASE WHEN detached = 0 OR state >= 7 THEN NULL
+			WHEN worker <> 0 THEN 2 WHEN state = 4 THEN 1 WHEN state = 3 THEN 3 ELSE 4 END`,
+		"a claim":           `SELECT id FROM builds WHERE detached = 1 AND worker <> 0 AND state NOT IN (4, 5) AND state < 7`,
+		"builds.stop":       `SELECT id FROM builds WHERE stop <> 0 AND (worker = 0 OR state >= 7)`,
+		"builds.rank":       `SELECT id FROM builds WHERE detached = 1 AND state < 7 AND rank <> CASE ready_at WHEN 0 THEN created_at ELSE ready_at END - priority * 60000000`,
+		"builds.service":    `SELECT id FROM builds WHERE detached = 1 AND service NOT IN (SELECT id FROM services)`,
+		"builds.unique_key": `SELECT unique_key FROM builds WHERE unique_key IS NOT NULL AND state < 7 GROUP BY unique_key HAVING count(*) > 1`,
+		"builds.cleaning":   `SELECT id FROM builds WHERE cleaning <> 0 AND (state < 7 OR cleaned = 1)`,
+		"runs.left": `SELECT id FROM runs r WHERE detached = 1 AND state IN (1, 2) AND left <>
+			(SELECT count(*) FROM builds b WHERE b.id > r.id AND b.id <= r.id + r.size AND b.state < 7)`,
+		"an unfinished run": `SELECT id FROM runs WHERE detached = 1 AND state = 1 AND left = 0`,
+		"heads.unfinished":  `SELECT id FROM heads h WHERE unfinished <> (SELECT count(*) FROM builds b WHERE b.head = h.id AND b.state < 7)`,
+		"heads.latest": `SELECT id FROM heads h WHERE latest <> (SELECT max(id) FROM builds b WHERE b.head = h.id)
+			OR latest_state <> (SELECT CASE WHEN state < 7 THEN 0 ELSE state END FROM builds WHERE id = latest)`,
+		"heads.good":     `SELECT id FROM heads h WHERE good <> coalesce((SELECT max(id) FROM builds b WHERE b.head = h.id AND b.state = 7), 0)`,
+		"heads.finished": `SELECT id FROM heads h WHERE finished <> coalesce((SELECT max(id) FROM builds b WHERE b.head = h.id AND b.state IN (7, 8, 9)), 0)`,
+		"sequences.id":   `SELECT max(id) FROM builds HAVING max(id) > (SELECT id FROM sequences)`,
+	} {
+		if err := c.each(func(row *row) error {
+			r.t.Errorf("%s is wrong: %v", what, row.value())
+			return nil
+		}, text); err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
 // TestStore is the conformance suite.
 func TestStore(t *testing.T) {
 	texts := map[string]bool{}
@@ -53,7 +94,7 @@ func TestStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return recorder{s, texts}
+		return recorder{s, t, texts}
 	})
 	if len(texts) < 80 && !t.Failed() {
 		t.Skip("only a part of the suite was executed: plans are not looked at")

@@ -249,30 +249,7 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		return fail(err)
 	}
 	t := w.begun()
-	if len(ops) >= bulkRows && !fault.Enabled {
-		if err := safely(func() error { return t.finishPlain(ops) }); err != nil {
-			ops[0].err = err
-			return w.rollback(ops, err, fail)
-		}
-	}
-	for _, o := range ops {
-		if o.finishing != nil && o.finishing.done {
-			o.err = nil
-			continue
-		}
-		if !hurried[o.name] {
-			if o.err = safely(t.settle); o.err != nil {
-				return w.rollback(ops, o.err, fail)
-			}
-		}
-		changes := t.changes
-		o.err = t.execute(o)
-		if o.err != nil && (!refused(o.err) || t.changes != changes) {
-			return w.rollback(ops, o.err, fail)
-		}
-	}
-	if err := safely(t.settle); err != nil {
-		ops[0].err = err
+	if err := t.executeAll(ops); err != nil {
 		return w.rollback(ops, err, fail)
 	}
 	if t.changes == 0 {
@@ -290,6 +267,36 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		w.s.hints.tell(t.hints)
 	}
 	return false
+}
+
+// executeAll executes ops and sets their answers. An error is a fault, or an
+// answer that came too late: the transaction has to be rolled back.
+func (t *tx) executeAll(ops []*op) error {
+	if err := safely(func() error { return t.finishPlain(ops) }); err != nil {
+		ops[0].err = err
+		return err
+	}
+	for _, o := range ops {
+		if o.finishing != nil && o.finishing.done {
+			o.err = nil
+			continue
+		}
+		if !hurried[o.name] {
+			if o.err = safely(t.settle); o.err != nil {
+				return o.err
+			}
+		}
+		changes := t.changes
+		o.err = t.execute(o)
+		if o.err != nil && (!refused(o.err) || t.changes != changes) {
+			return o.err
+		}
+	}
+	err := safely(t.settle)
+	if err != nil {
+		ops[0].err = err
+	}
+	return err
 }
 
 // rollback ends a transaction because of an error of one of its ops, which are

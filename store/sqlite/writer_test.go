@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -141,5 +142,64 @@ func TestGroupLease(t *testing.T) {
 			g.add("start", func() error { return s.Start(ctx, []jobcontrol.Claim{b.Claim}, nil) })
 			g.want(t, map[string]jobcontrol.Code{"before": "", "end": "", "after": jobcontrol.LeaseLost, "start": jobcontrol.LeaseLost})
 		})
+	}
+}
+
+// TestBulkIsRolledBack: what was finished in bulk in a transaction that had to be
+// rolled back because of another write is finished all the same.
+func TestBulkIsRolledBack(t *testing.T) {
+	s, l := openTest(t, Options{})
+	ctx := context.Background()
+	fill(t, s, 2*bulkRows)
+	c, err := s.Claim(ctx, l, jobcontrol.Wanted{Services: []string{"default"}, N: 2 * bulkRows})
+	if err != nil {
+		t.Fatal(err)
+	}
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = s.write(ctx, "finish", func(*tx) error {
+			close(entered)
+			<-leave
+			return nil
+		})
+	})
+	<-entered // all that comes now is one transaction
+	for i := range c.Builds {
+		wg.Go(func() {
+			if _, err := s.Finish(ctx, c.Builds[i].Claim, succeeded(1, time.Now())); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Go(func() {
+		err := s.write(ctx, "finish", func(t *tx) error {
+			if _, err := t.exec(`UPDATE sequences SET ran = ran + 1`); err != nil {
+				return err
+			}
+			return jobcontrol.Errorf(jobcontrol.Conflict, "too late")
+		})
+		code(t, err, jobcontrol.Conflict)
+	})
+	for waiting := 0; waiting <= len(c.Builds); {
+		s.w.mu.Lock()
+		waiting = len(s.w.queue)
+		s.w.mu.Unlock()
+		runtime.Gosched()
+	}
+	close(leave)
+	wg.Wait()
+	builds, err := s.ListBuilds(ctx, jobcontrol.BuildFilter{Limit: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range builds {
+		if b.State != jobcontrol.Successful {
+			t.Errorf("build %d is %s", b.ID, b.State)
+		}
+	}
+	heads, err := s.Heads(ctx, "", nil)
+	if err != nil || heads["job"].Unfinished != 0 || heads["job"].Good != builds[0].ID {
+		t.Errorf("head: %+v, %v", heads["job"], err)
 	}
 }

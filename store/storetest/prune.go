@@ -153,6 +153,11 @@ func testPrune(w *world) {
 	w.ok(err)
 
 	w.unchanged("Prune before any time", func() { w.equal("pruned", jobcontrol.Pruned{}, w.prune(time.Time{}, 3)) })
+	w.unchanged("Prune of none", func() {
+		p, err := w.s.(jobcontrol.Retention).Prune(w.ctx, before, 0)
+		w.ok(err)
+		w.equal("what would be pruned", &jobcontrol.Pruned{Builds: len(o.removed), OnDelete: named}, p)
+	})
 	got := w.prune(before, 3)
 	w.equal("pruned", jobcontrol.Pruned{Builds: len(o.removed), Runs: 1, OnDelete: named}, got)
 	for _, id := range o.removed {

@@ -365,6 +365,67 @@ func testSuspects(w *world) {
 	w.equal("nothing is left", []any{"", false}, []any{jobs(c.Builds), c.Suspects})
 }
 
+// testUnproven: a build that kills its worker before it is marked as running is
+// found all the same, since workers die holding its claim.
+func testUnproven(w *world) {
+	m := w.free("killer", "neighbour")
+	lone := w.free("lone")
+	alone := want(10)
+	alone.Alone = true
+	dies := func(pid int, claimed string) {
+		w.Helper()
+		w.takes(w.register(pid), claimed)
+		w.equal("no run is interrupted", 0, len(w.kill(pid)))
+	}
+	uncharged := func() {
+		w.Helper()
+		b := w.build(m, "killer")
+		w.equal("killer", []any{jobcontrol.Queued, 0, 0, 0, jobcontrol.Claim{}}, []any{b.State, b.Lost, b.Attempts, b.TriesUsed, b.Claim})
+	}
+	dies(2, "killer neighbour lone")
+	uncharged()
+
+	// Whoever goes in peace, or gives back, proves nothing; nor is anything forgotten.
+	l := w.register(3)
+	w.takes(l, "killer neighbour lone")
+	w.ok(w.s.Unregister(w.ctx, l))
+	got := w.takes(w.l, "killer neighbour lone")
+	w.ok(w.s.GiveBack(w.ctx, []jobcontrol.Claim{got.claim("killer"), got.claim("lone")}))
+	// An attempt that ended proves that the build can be executed.
+	_, err := w.s.Retry(w.ctx, got.claim("neighbour"), ended(jobcontrol.Failed, 1))
+	w.ok(err)
+
+	dies(4, "killer neighbour lone")
+	uncharged()
+	c := w.ask(w.l, want(10))
+	w.equal("without the suspects", []any{"neighbour", true}, []any{jobs(c.Builds), c.Suspects})
+	w.ok(w.s.GiveBack(w.ctx, []jobcontrol.Claim{c.Builds[0].Claim}))
+
+	// Its next death is its own.
+	l = w.register(5)
+	c = w.ask(l, alone)
+	w.equal("the suspect", []any{"killer", jobcontrol.Running}, []any{jobs(c.Builds), c.Builds[0].State})
+	w.kill(5)
+	b := w.build(m, "killer")
+	w.equal("killer", []any{jobcontrol.Queued, 1, 1}, []any{b.State, b.Lost, b.Attempts})
+	w.drop(m)
+
+	// A suspect whose attempt ends is none any more, also where it is put aside.
+	c = w.ask(w.l, alone)
+	w.equal("the suspect", "lone", jobs(c.Builds))
+	b2, err := w.s.Retry(w.ctx, c.Builds[0].Claim, ended(jobcontrol.Failed, 1))
+	w.ok(err)
+	w.equal("state", jobcontrol.Queued, b2.State)
+	dies(6, "lone")
+	dies(7, "lone")
+	c = w.ask(w.l, alone)
+	w.equal("the suspect", []any{"lone", jobcontrol.Running}, []any{jobs(c.Builds), c.Builds[0].State})
+	mustFinish(w, c.Builds[0].Claim, ended(jobcontrol.Suspended, 2))
+	_, err = w.s.Steer(w.ctx, lone.ID, jobcontrol.ToResume)
+	w.ok(err)
+	w.takes(w.l, "lone")
+}
+
 // testGiveBack: what is given back is queued again, and counts nothing.
 func testGiveBack(w *world) {
 	m := w.free("a", "b", "c", "d<c")

@@ -131,11 +131,12 @@ CREATE TABLE {builds} (
   tries_used  integer NOT NULL DEFAULT 0,
   attempts    integer NOT NULL DEFAULT 0,
   lost        integer NOT NULL DEFAULT 0,
+  unproven    integer NOT NULL DEFAULT 0, -- workers that died since its last attempt, holding its claim without having marked it as started
   asked       integer NOT NULL DEFAULT 0,
   priority    integer NOT NULL DEFAULT 0,
   state       smallint NOT NULL,
   detached    boolean NOT NULL,           -- of a detached Run: any worker may claim it
-  suspect     boolean NOT NULL,           -- it is claimed alone: it was lost before, or its definition says so
+  suspect     boolean NOT NULL,           -- it is claimed alone: it was lost before, its definition says so, or too many workers died holding it
   cancel      boolean NOT NULL DEFAULT false,  -- of a lone build: the Run is to be cancelled
   open        smallint,                   -- of a lone build: 1 unfinished, 7 interrupted
   stopping    smallint,                   -- asked of its worker: 1 cancel, 2 suspend

@@ -32,6 +32,7 @@ CREATE TABLE builds_2 (
   tries_used  INTEGER NOT NULL DEFAULT 0,
   attempts    INTEGER NOT NULL DEFAULT 0,
   lost        INTEGER NOT NULL DEFAULT 0,
+  unproven    INTEGER NOT NULL DEFAULT 0,  -- workers that died since its last attempt, holding its claim without having marked it as started
   asked       INTEGER NOT NULL DEFAULT 0,
   created_at  INTEGER NOT NULL,
   ready_at    INTEGER NOT NULL DEFAULT 0,

@@ -15,6 +15,7 @@ CREATE TABLE dumped.jobcontrol_builds (
     tries_used integer DEFAULT 0 NOT NULL,
     attempts integer DEFAULT 0 NOT NULL,
     lost integer DEFAULT 0 NOT NULL,
+    unproven integer DEFAULT 0 NOT NULL,
     asked integer DEFAULT 0 NOT NULL,
     priority integer DEFAULT 0 NOT NULL,
     state smallint NOT NULL,

@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jobcontrol/jobcontrol"
+)
+
+const (
+	lastLines    = 5  // of the log of a failed build
+	mostFailures = 10 // that are shown with them
+)
+
+// failures shows the failed builds of a Run, each with the end of its log and the
+// command that shows more.
+func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcontrol.Run, builds []jobcontrol.Build) (string, error) {
+	columns, _ := s.windowSize()
+	if columns == 0 {
+		columns = 80
+	}
+	text, shown, rest := "", 0, 0
+	for i := range builds {
+		b := &builds[i]
+		if b.State != jobcontrol.Failed {
+			continue
+		}
+		if shown++; shown > mostFailures {
+			rest++
+			continue
+		}
+		lines, err := lastLog(ctx, c, b.ID)
+		if err != nil {
+			return "", err
+		}
+		text += "\n" + s.paint(red, line(b.Job)+" failed")
+		if b.Failure != nil && b.Failure.Message != "" {
+			text += ": " + cut(line(b.Failure.Message), max(20, columns-10-width(line(b.Job))))
+		}
+		text += "\n"
+		for _, l := range lines {
+			text += "  │ " + cut(l, max(20, columns-5)) + "\n"
+		}
+		text += fmt.Sprintf("  more: jobcontrol builds log %d\n", b.ID)
+	}
+	if rest > 0 {
+		text += fmt.Sprintf("\nand %d more failed: jobcontrol runs show %d\n", rest, run.ID)
+	}
+	if text != "" {
+		text += "\n"
+	}
+	return text, nil
+}
+
+// lastLog is the end of what a build logged, without that of its clean-up step.
+func lastLog(ctx context.Context, c jobcontrol.Reader, build int64) ([]string, error) {
+	var last []string
+	goesOn := map[string]bool{} // by logger: the line is not ended
+	err := c.Log(ctx, build, jobcontrol.LogFilter{}, func(r jobcontrol.LogRecord) bool {
+		begun := goesOn[r.Logger]
+		goesOn[r.Logger] = r.Continued
+		if !begun && r.Phase != jobcontrol.PhaseCleanup { // of a long line its beginning is enough
+			if last = append(last, r.Message); len(last) > lastLines {
+				last = last[1:]
+			}
+		}
+		return true
+	})
+	for i := range last {
+		last[i] = line(last[i])
+	}
+	return last, err
+}
