@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"os/user"
 	"runtime"
 	"slices"
@@ -166,6 +167,12 @@ func (c *Client) Execute(ctx context.Context, r jobcontrol.Request, watch jobcon
 			run, builds, err = c.cfg.Store.CreateRun(ctx, n)
 			return err
 		})
+		if err == nil && run.Worker != l.Worker {
+			return nil, nil, &jobcontrol.Error{
+				Code: jobcontrol.Conflict, Message: fmt.Sprintf("job %q is unique, and build %d of it is not finished", n.Builds[0].Build.Job, builds[0].ID),
+				Hint: fmt.Sprintf("`jobcontrol runs watch %d` shows it; with other arguments it is another one", run.ID),
+			}
+		}
 		return run, builds, err
 	})
 }
