@@ -11,12 +11,9 @@ import (
 
 // newBuild is a build of a NewRun with what creating it decides.
 type newBuild struct {
-	*jobcontrol.NewBuild
-	build      jobcontrol.Build
-	dependants []int64 // indexes while the Run is prepared, then ids
-	skipped    []int   // members that are created skipped
-	body       json.RawMessage
-	frames     json.RawMessage
+	jobcontrol.Draft
+	body   json.RawMessage
+	frames json.RawMessage
 }
 
 // plain tells whether a Run is a lone detached build of which nothing has to be
@@ -206,18 +203,18 @@ func (t *tx) createRun(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, []j
 	}
 	for i := range builds {
 		b := &builds[i]
-		b.build.ID, b.build.Run = ids[i], run.ID
+		b.Made.ID, b.Made.Run = ids[i], run.ID
 		if n.Lease != nil {
-			b.build.Claim = jobcontrol.Claim{Build: ids[i], Worker: n.Lease.Worker, Epoch: n.Lease.Epoch, Number: claims[i]}
+			b.Made.Claim = jobcontrol.Claim{Build: ids[i], Worker: n.Lease.Worker, Epoch: n.Lease.Epoch, Number: claims[i]}
 		}
-		for j := range b.dependants {
-			b.dependants[j] = ids[b.dependants[j]]
+		for j := range b.Dependants {
+			b.Dependants[j] = ids[b.Dependants[j]]
 		}
-		b.build.Dependants = b.dependants
+		b.Made.Dependants = b.Dependants
 		if err := t.pinMembers(b, builds, ids, known); err != nil {
 			return nil, nil, err
 		}
-		run.Counts[b.build.State]++
+		run.Counts[b.Made.State]++
 	}
 	if err := t.insert(n, run, builds, known); err != nil {
 		return nil, nil, err
@@ -225,7 +222,7 @@ func (t *tx) createRun(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, []j
 	out := make([]jobcontrol.Build, len(builds))
 	left := 0
 	for i := range builds {
-		out[i] = builds[i].build
+		out[i] = builds[i].Made
 		if !out[i].State.Final() {
 			left++
 		}
@@ -280,104 +277,19 @@ func (t *tx) refuseDraining(n *jobcontrol.NewRun, known *needs) error {
 
 // prepare decides the state and the dependants of each build.
 func (t *tx) prepare(n *jobcontrol.NewRun) ([]newBuild, error) {
-	if len(n.Builds) == 0 {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: there is no build in it")
+	drafts, err := n.Drafts(t.now)
+	if err != nil {
+		return nil, err
 	}
-	builds := make([]newBuild, len(n.Builds))
-	left := make([]int, len(builds)) // members that were not visited yet
-	for i := range builds {
-		in := &n.Builds[i]
-		builds[i].NewBuild = in
-		for _, m := range in.Members {
-			if m < 0 || m >= len(builds) || m == i {
-				return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: build %d (%s) cannot depend on build %d", i, in.Build.Job, m)
-			}
-			builds[m].dependants = append(builds[m].dependants, int64(i))
-			left[i]++
-		}
-		var err error
-		if builds[i].body, builds[i].frames, err = codec.EncodeFailure(in.Failure); err != nil {
+	builds := make([]newBuild, len(drafts))
+	for i := range drafts {
+		b := &builds[i]
+		b.Draft = drafts[i]
+		if b.body, b.frames, err = codec.EncodeFailure(b.Failure); err != nil {
 			return nil, err
 		}
-	}
-	var ready []int
-	for i := range builds {
-		if left[i] == 0 {
-			ready = append(ready, i)
-		}
-	}
-	visited := 0
-	for ; len(ready) > 0; visited++ {
-		i := ready[len(ready)-1]
-		ready = ready[:len(ready)-1]
-		if err := t.decide(n.Run.Project, builds, i); err != nil {
-			return nil, err
-		}
-		for _, d := range builds[i].dependants {
-			if left[d]--; left[d] == 0 {
-				ready = append(ready, int(d))
-			}
-		}
-	}
-	if visited < len(builds) {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: the builds depend on each other in a circle")
 	}
 	return builds, nil
-}
-
-// decide sets what is known of build i from its members, which were decided.
-func (t *tx) decide(project string, builds []newBuild, i int) error {
-	b := &builds[i]
-	in := b.NewBuild
-	b.build = newOf(project, in)
-	b.build.Place, b.build.CreatedAt = i, t.now
-	blocked := false
-	for _, m := range in.Members {
-		switch member := &builds[m]; {
-		case !member.build.State.Final():
-			b.build.DepsLeft++
-		case member.build.State == jobcontrol.Skipped:
-			b.skipped = append(b.skipped, m)
-		case member.build.State != jobcontrol.Successful:
-			blocked = true
-		}
-	}
-	switch {
-	case in.Final && !in.Build.State.Final():
-		return jobcontrol.Errorf(jobcontrol.Invalid, "create run: build %d (%s) cannot be created %s", i, in.Build.Job, in.Build.State)
-	case in.Final:
-		b.build.State, b.build.Failure = in.Build.State, in.Failure
-	case blocked:
-		b.build.State = jobcontrol.Blocked
-	case in.Build.State == jobcontrol.Held:
-		b.build.State = jobcontrol.Held
-	case b.build.DepsLeft > 0:
-		b.build.State = jobcontrol.Waiting
-	default:
-		b.build.State = readyState(b.build.ReadyAt, t.now)
-	}
-	if b.build.State.Final() {
-		b.build.FinishedAt = t.now
-		if b.build.State == jobcontrol.Successful {
-			changed := in.Build.Changed != nil && *in.Build.Changed
-			b.build.Changed, b.build.Result = &changed, in.Build.Result
-		}
-	}
-	return nil
-}
-
-// newOf is what a new build has from its maker.
-func newOf(project string, in *jobcontrol.NewBuild) jobcontrol.Build {
-	b := &in.Build
-	service := b.Service
-	if service == jobcontrol.DefaultService {
-		service = ""
-	}
-	return jobcontrol.Build{
-		Project: project, Job: b.Job, Definition: in.Hash, Args: b.Args, Kwargs: b.Kwargs, Tries: b.Tries, RetryDelay: b.RetryDelay,
-		Service: service, Priority: b.Priority, Unique: b.Unique, Key: b.Key,
-		ReadyAt: jobcontrol.Micros(b.ReadyAt), AgainOf: b.AgainOf, Why: b.Why,
-	}
 }
 
 // pinMembers sets the pins of a build: those given, and its members' builds.
@@ -391,15 +303,15 @@ func (t *tx) pinMembers(b *newBuild, builds []newBuild, ids []int64, known *need
 		pins[job] = id
 	}
 	for _, m := range b.Members {
-		pins[builds[m].build.Job] = ids[m]
+		pins[builds[m].Made.Job] = ids[m]
 	}
-	for _, m := range b.skipped {
-		good, err := t.number(`SELECT good FROM {heads} WHERE id = $1`, known.heads[jobKey{b.build.Project, builds[m].build.Job}])
+	for _, m := range b.Skipped {
+		good, err := t.number(`SELECT good FROM {heads} WHERE id = $1`, known.heads[jobKey{b.Made.Project, builds[m].Made.Job}])
 		if err != nil {
 			return err
 		}
-		pins[builds[m].build.Job] = good
+		pins[builds[m].Made.Job] = good
 	}
-	b.build.Pins = pins
+	b.Made.Pins = pins
 	return nil
 }

@@ -150,7 +150,7 @@ func (s *Store) serviceFor(c *conn, build int64, name string) (int64, error) {
 // retry queues a build again. service is where; 0: where it was.
 func (t *tx) retry(g *guarded, p *codec.Packed, service int64) error {
 	at := jobcontrol.Micros(p.ReadyAt)
-	state := readyState(at, t.now)
+	state := jobcontrol.ReadyState(at, t.now)
 	if err := check(jobcontrol.ToRetry, g.id, g.state, state); err != nil {
 		return err
 	}

@@ -2,19 +2,10 @@ package postgres
 
 import (
 	"encoding/json"
-	"time"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/store/codec"
 )
-
-// readyState is the state of a build that waits for nothing but its time.
-func readyState(at, now time.Time) jobcontrol.State {
-	if at.After(now) {
-		return jobcontrol.Scheduled
-	}
-	return jobcontrol.Queued
-}
 
 // insertBuilds stores builds that are not final. Where the id is NULL, one is
 // drawn and is that of the Run, too. A state of 0 follows from the time.
@@ -115,7 +106,7 @@ func (t *tx) insert(n *jobcontrol.NewRun, run *jobcontrol.Run, builds []newBuild
 	}
 	open := newRows(len(builds))
 	for i := range builds {
-		v := &builds[i].build
+		v := &builds[i].Made
 		head := known.heads[jobKey{v.Project, v.Job}]
 		service := known.services[jobKey{v.Project, serviceOf(v.Service)}]
 		d := known.definitions[v.Definition]
@@ -151,7 +142,7 @@ func (t *tx) insertRun(r *jobcontrol.Run, size int, origin int64, l *jobcontrol.
 
 // insertFinal stores a build that is created final.
 func (t *tx) insertFinal(b *newBuild, detached bool, head, service, origin int64, d definition) error {
-	v := &b.build
+	v := &b.Made
 	var changed any = (*int64)(nil)
 	if v.Changed != nil {
 		one := int64(bit(*v.Changed))

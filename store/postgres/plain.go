@@ -29,7 +29,7 @@ func (o *createOp) alone(context.Context, *Store) error { return nil }
 // answer makes what CreateRun returns.
 func (o *createOp) answer(i int) (*jobcontrol.Run, *jobcontrol.Build) {
 	n := &o.many[i]
-	b := newOf(n.Run.Project, &n.Builds[0])
+	b := n.Builds[0].Make(n.Run.Project)
 	b.ID, b.Run, b.State, b.CreatedAt = o.ids[i], o.ids[i], o.states[i], codec.TimeOf(o.created[i])
 	b.Pins = n.Builds[0].Build.Pins
 	return &jobcontrol.Run{
@@ -70,7 +70,7 @@ func queueCreate(c *conn, creates []*createOp, n *needs, found *[]newPlain, head
 	for _, o := range creates {
 		for i := range o.many {
 			in := &o.many[i]
-			b := newOf(in.Run.Project, &in.Builds[0])
+			b := in.Builds[0].Make(in.Run.Project)
 			b.Pins = in.Builds[0].Build.Pins
 			if in.Builds[0].Build.State == jobcontrol.Held {
 				b.State = jobcontrol.Held

@@ -76,7 +76,7 @@ func (t *tx) readiness(g *guarded) jobcontrol.State {
 	if g.depsLeft > 0 {
 		return jobcontrol.Waiting
 	}
-	return readyState(codec.TimeOf(g.readyAt), t.now)
+	return jobcontrol.ReadyState(codec.TimeOf(g.readyAt), t.now)
 }
 
 // steerClaimed stores what is asked of the worker that has a build.

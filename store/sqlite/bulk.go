@@ -39,7 +39,7 @@ var plainInsert = `INSERT INTO builds (id, run, head, definition, origin, state,
 
 // plain tells whether a new detached lone build may be inserted with others.
 func plain(b *newBuild) bool {
-	v := &b.build
+	v := &b.Made
 	return v.State == jobcontrol.Queued && v.ReadyAt.IsZero() && v.Priority == 0 && v.Unique == "" && v.Key == "" && v.AgainOf == 0 && len(v.Pins) == 0
 }
 

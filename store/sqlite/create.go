@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"encoding/json"
-	"time"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/store/codec"
@@ -11,13 +10,10 @@ import (
 
 // newBuild is a build of a NewRun with what creating it decides.
 type newBuild struct {
-	*jobcontrol.NewBuild
-	service    *service
-	build      jobcontrol.Build
-	dependants []int64 // indexes while the Run is prepared, then ids
-	skipped    []int   // members that are created skipped
-	body       json.RawMessage
-	frames     json.RawMessage
+	jobcontrol.Draft
+	service *service
+	body    json.RawMessage
+	frames  json.RawMessage
 }
 
 // CreateRun stores a Run; see [jobcontrol.Runs].
@@ -152,19 +148,19 @@ func (t *tx) admit(n *jobcontrol.NewRun, builds []newBuild) (met int64, err erro
 	var mine map[string]*newBuild
 	for i := range builds {
 		b := &builds[i]
-		if n.Lease == nil || b.build.Service != "" {
-			if b.service, err = t.service(n.Run.Project, b.build.Service); err != nil {
+		if n.Lease == nil || b.Made.Service != "" {
+			if b.service, err = t.service(n.Run.Project, b.Made.Service); err != nil {
 				return 0, err
 			}
-			if n.Lease == nil && b.service.Draining && !b.build.State.Final() {
-				return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: service %s drains and accepts nothing new", b.build.Job, b.service.Name)
+			if n.Lease == nil && b.service.Draining && !b.Made.State.Final() {
+				return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: service %s drains and accepts nothing new", b.Made.Job, b.service.Name)
 			}
 		}
-		if b.build.Unique == "" || b.build.State.Final() {
+		if b.Made.Unique == "" || b.Made.State.Final() {
 			continue
 		}
-		if other := mine[b.build.Unique]; other != nil {
-			return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: it is unique, and equals that of %s in the same run", b.build.Job, other.build.Job)
+		if other := mine[b.Made.Unique]; other != nil {
+			return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: it is unique, and equals that of %s in the same run", b.Made.Job, other.Made.Job)
 		}
 		met = 0
 		if _, err = t.first(func(r *row) {
@@ -172,16 +168,16 @@ func (t *tx) admit(n *jobcontrol.NewRun, builds []newBuild) (met int64, err erro
 				met = id
 			}
 		}, `SELECT id, state FROM builds WHERE unique_key = ? AND unique_key IS NOT NULL ORDER BY id DESC LIMIT 1`,
-			uniqueKey(n.Run.Project, b.build.Unique)); err != nil {
+			uniqueKey(n.Run.Project, b.Made.Unique)); err != nil {
 			return 0, err
 		}
 		if met != 0 && len(builds) > 1 {
-			return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: it is unique, and build %d is not finished", b.build.Job, met)
+			return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: it is unique, and build %d is not finished", b.Made.Job, met)
 		}
 		if mine == nil {
 			mine = map[string]*newBuild{}
 		}
-		mine[b.build.Unique] = b
+		mine[b.Made.Unique] = b
 	}
 	if met != 0 && n.Key != "" {
 		run, err := t.number(`SELECT run FROM builds WHERE id = ?`, met)
@@ -198,103 +194,17 @@ func uniqueKey(project, key string) string { return project + "\n" + key }
 
 // prepare decides the state and the dependants of each build.
 func (t *tx) prepare(n *jobcontrol.NewRun) ([]newBuild, error) {
-	if len(n.Builds) == 0 {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: there is no build in it")
+	drafts, err := n.Drafts(t.now)
+	if err != nil {
+		return nil, err
 	}
-	builds := make([]newBuild, len(n.Builds))
-	left := make([]int, len(builds)) // members that were not visited yet
-	for i := range builds {
-		in := &n.Builds[i]
-		builds[i].NewBuild = in
-		for _, m := range in.Members {
-			if m < 0 || m >= len(builds) || m == i {
-				return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: build %d (%s) cannot depend on build %d", i, in.Build.Job, m)
-			}
-			builds[m].dependants = append(builds[m].dependants, int64(i))
-			left[i]++
-		}
-		var err error
-		if builds[i].body, builds[i].frames, err = codec.EncodeFailure(in.Failure); err != nil {
+	builds := make([]newBuild, len(drafts))
+	for i := range drafts {
+		b := &builds[i]
+		b.Draft = drafts[i]
+		if b.body, b.frames, err = codec.EncodeFailure(b.Failure); err != nil {
 			return nil, err
 		}
-	}
-	var ready []int
-	for i := range builds {
-		if left[i] == 0 {
-			ready = append(ready, i)
-		}
-	}
-	visited := 0
-	for ; len(ready) > 0; visited++ {
-		i := ready[len(ready)-1]
-		ready = ready[:len(ready)-1]
-		if err := t.decide(n.Run.Project, builds, i); err != nil {
-			return nil, err
-		}
-		for _, d := range builds[i].dependants {
-			if left[d]--; left[d] == 0 {
-				ready = append(ready, int(d))
-			}
-		}
-	}
-	if visited < len(builds) {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "create run: the builds depend on each other in a circle")
 	}
 	return builds, nil
-}
-
-// decide sets what is known of build i from its members, which were decided.
-func (t *tx) decide(project string, builds []newBuild, i int) error {
-	b := &builds[i]
-	in := b.NewBuild
-	b.build = jobcontrol.Build{
-		Project: project, Job: in.Build.Job, Definition: in.Hash, Args: in.Build.Args, Kwargs: in.Build.Kwargs,
-		Place: i, Tries: in.Build.Tries, RetryDelay: in.Build.RetryDelay, CreatedAt: t.now,
-		ReadyAt: jobcontrol.Micros(in.Build.ReadyAt), AgainOf: in.Build.AgainOf, Why: in.Build.Why,
-		Service: in.Build.Service, Priority: in.Build.Priority, Unique: in.Build.Unique, Key: in.Build.Key,
-	}
-	if b.build.Service == jobcontrol.DefaultService {
-		b.build.Service = ""
-	}
-	blocked := false
-	for _, m := range in.Members {
-		switch member := &builds[m]; {
-		case !member.build.State.Final():
-			b.build.DepsLeft++
-		case member.build.State == jobcontrol.Skipped:
-			b.skipped = append(b.skipped, m)
-		case member.build.State != jobcontrol.Successful:
-			blocked = true
-		}
-	}
-	switch {
-	case in.Final && !in.Build.State.Final():
-		return jobcontrol.Errorf(jobcontrol.Invalid, "create run: build %d (%s) cannot be created %s", i, in.Build.Job, in.Build.State)
-	case in.Final:
-		b.build.State, b.build.Failure = in.Build.State, in.Failure
-	case blocked:
-		b.build.State = jobcontrol.Blocked
-	case in.Build.State == jobcontrol.Held:
-		b.build.State = jobcontrol.Held
-	case b.build.DepsLeft > 0:
-		b.build.State = jobcontrol.Waiting
-	default:
-		b.build.State = readyState(b.build.ReadyAt, t.now)
-	}
-	if b.build.State.Final() {
-		b.build.FinishedAt = t.now
-		if b.build.State == jobcontrol.Successful {
-			changed := in.Build.Changed != nil && *in.Build.Changed
-			b.build.Changed, b.build.Result = &changed, in.Build.Result
-		}
-	}
-	return nil
-}
-
-// readyState is the state of a build that waits for nothing but its time.
-func readyState(at, now time.Time) jobcontrol.State {
-	if at.After(now) {
-		return jobcontrol.Scheduled
-	}
-	return jobcontrol.Queued
 }

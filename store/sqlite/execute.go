@@ -102,7 +102,7 @@ func (s *Store) Retry(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ende
 
 func (t *tx) retry(g *guarded, p *codec.Packed) error {
 	at := jobcontrol.Micros(p.ReadyAt)
-	state := readyState(at, t.now)
+	state := jobcontrol.ReadyState(at, t.now)
 	if err := check(jobcontrol.ToRetry, g.id, g.state, state); err != nil {
 		return err
 	}

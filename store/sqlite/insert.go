@@ -93,22 +93,22 @@ func (t *tx) insertBuilds(n *jobcontrol.NewRun, run *jobcontrol.Run, builds []ne
 	out := make([]jobcontrol.Build, len(builds))
 	for i := range builds {
 		b := &builds[i]
-		b.build.ID, b.build.Run = base+int64(i), run.ID
+		b.Made.ID, b.Made.Run = base+int64(i), run.ID
 		if n.Lease != nil {
-			b.build.Claim = jobcontrol.Claim{Build: b.build.ID, Worker: n.Lease.Worker, Epoch: n.Lease.Epoch, Number: claim + int64(i)}
+			b.Made.Claim = jobcontrol.Claim{Build: b.Made.ID, Worker: n.Lease.Worker, Epoch: n.Lease.Epoch, Number: claim + int64(i)}
 		}
-		for j := range b.dependants {
-			b.dependants[j] += base
+		for j := range b.Dependants {
+			b.Dependants[j] += base
 		}
-		b.build.Dependants = b.dependants
+		b.Made.Dependants = b.Dependants
 		if err := t.pinMembers(b, builds, base); err != nil {
 			return nil, err
 		}
 		if err := t.insertBuild(b, origin, n.Lease == nil); err != nil {
 			return nil, err
 		}
-		run.Counts[b.build.State]++
-		out[i] = b.build
+		run.Counts[b.Made.State]++
+		out[i] = b.Made
 	}
 	return out, nil
 }
@@ -124,21 +124,21 @@ func (t *tx) pinMembers(b *newBuild, builds []newBuild, base int64) error {
 		pins[job] = id
 	}
 	for _, m := range b.Members {
-		pins[builds[m].build.Job] = base + int64(m)
+		pins[builds[m].Made.Job] = base + int64(m)
 	}
-	if len(b.skipped) > 0 {
+	if len(b.Skipped) > 0 {
 		if err := t.settleHeads(); err != nil {
 			return err
 		}
 	}
-	for _, m := range b.skipped {
-		good, err := t.number(`SELECT good FROM heads WHERE job = ? AND project = ?`, builds[m].build.Job, b.build.Project)
+	for _, m := range b.Skipped {
+		good, err := t.number(`SELECT good FROM heads WHERE job = ? AND project = ?`, builds[m].Made.Job, b.Made.Project)
 		if err != nil {
 			return err
 		}
-		pins[builds[m].build.Job] = good
+		pins[builds[m].Made.Job] = good
 	}
-	b.build.Pins = pins
+	b.Made.Pins = pins
 	return nil
 }
 
@@ -149,7 +149,7 @@ func (t *tx) insertRun(r *jobcontrol.Run, builds []newBuild, origin int64, l *jo
 		worker = *l
 	} else {
 		for i := range builds {
-			if !builds[i].build.State.Final() {
+			if !builds[i].Made.State.Final() {
 				left++
 			}
 		}
@@ -183,7 +183,7 @@ func (t *tx) insertBuild(b *newBuild, origin int64, detached bool) error {
 	if err != nil {
 		return err
 	}
-	v := &b.build
+	v := &b.Made
 	var open, loneOrigin, unique, rank, queue any
 	if origin != 0 {
 		loneOrigin = origin
@@ -244,7 +244,7 @@ func (t *tx) insertBuild(b *newBuild, origin int64, detached bool) error {
 
 // insertEnd stores how a build ended that was created final.
 func (t *tx) insertEnd(b *newBuild, head, definition int64) error {
-	v := &b.build
+	v := &b.Made
 	if len(b.body) > 0 || len(v.Result) > 0 {
 		if _, err := t.exec(`UPDATE builds SET failure = ?, frames = ?, result = ? WHERE id = ?`, b.body, b.frames, v.Result, v.ID); err != nil {
 			return err

@@ -79,7 +79,7 @@ func (t *tx) target(g *guarded, tr jobcontrol.Transition) jobcontrol.State {
 	case g.depsLeft > 0:
 		return jobcontrol.Waiting
 	}
-	return readyState(codec.TimeOf(g.ready), t.now)
+	return jobcontrol.ReadyState(codec.TimeOf(g.ready), t.now)
 }
 
 // steerClaimed asks the worker of a build.
