@@ -12,31 +12,19 @@ func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild
 	if err != nil {
 		return NewBuild{}, err
 	}
-	b := Build{Project: r.Project, Job: j.ID, Definition: hash, Why: why, RetryDelay: time.Second}
-	b.Tries = max(j.Tries, 0)
-	if b.Tries == 0 {
-		if b.Tries = r.Tries; b.Tries == 0 {
-			b.Tries = 1
-			if r.Verb == VerbRun {
-				b.Tries = 3
-			}
-		}
+	b := Build{Project: r.Project, Job: j.ID, Definition: hash, Why: why}
+	tries := r.Tries
+	if tries == 0 && r.Verb == VerbRun {
+		tries = 3
 	}
-	if j.RetryDelay != nil {
-		b.RetryDelay = *j.RetryDelay
-	} else if r.RetryDelay != nil {
-		b.RetryDelay = *r.RetryDelay
-	}
+	b.pace(j, tries, r.RetryDelay)
 	if target {
-		b.AgainOf = r.AgainOf
 		if r.Args != nil {
 			if b.Args, err = EncodeArguments(r.Args); err != nil {
 				return NewBuild{}, err
 			}
 		}
-	}
-	if target {
-		b.ReadyAt = r.ReadyAt
+		b.AgainOf, b.ReadyAt = r.AgainOf, r.ReadyAt
 		if r.Hold {
 			b.State = Held
 		}
@@ -51,6 +39,35 @@ func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild
 		return NewBuild{}, err
 	}
 	return NewBuild{Build: b, Definition: body, Hash: hash}, nil
+}
+
+// Lone freezes a job for a build of its own; body and hash are its definition's
+// (see [Job.Definition]). Its dependencies are not looked at.
+func (p *Planner) Lone(project string, j *Job, body []byte, hash string, e Enqueued) (NewBuild, error) {
+	b := Build{
+		Project: project, Job: j.ID, Definition: hash, Args: e.Args, Kwargs: e.Kwargs, Priority: e.Priority,
+		ReadyAt: e.ReadyAt, AgainOf: e.AgainOf, Why: e.Why,
+	}
+	b.pace(j, 0, nil)
+	if e.Hold {
+		b.State = Held
+	}
+	if err := p.Enqueueing(j, &b); err != nil {
+		return NewBuild{}, err
+	}
+	return NewBuild{Build: b, Definition: body, Hash: hash}, nil
+}
+
+// pace sets how often and how soon a build of j is tried: as the job says, else
+// as was asked for (0, nil: not), else once, after a second.
+func (b *Build) pace(j *Job, tries int, delay *time.Duration) {
+	b.Tries = cmp.Or(max(j.Tries, 0), tries, 1)
+	b.RetryDelay = time.Second
+	if j.RetryDelay != nil {
+		b.RetryDelay = *j.RetryDelay
+	} else if delay != nil {
+		b.RetryDelay = *delay
+	}
 }
 
 // Enqueueing sets what the queue wants to know of a build of j: its service, key

@@ -116,11 +116,7 @@ func argumentKey(scope string, paths []string, args, kwargs EncodedArguments) (s
 	h := sha256.New()
 	h.Write([]byte(scope))
 	if slices.Contains(paths, "*") {
-		for _, part := range []EncodedArguments{args, kwargs} {
-			h.Write([]byte{0})
-			h.Write(part)
-		}
-		return hex.EncodeToString(h.Sum(nil)[:16]), nil
+		paths = []string{"args", "kwargs"}
 	}
 	list, err := decodeList(args)
 	if err != nil {

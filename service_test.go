@@ -115,3 +115,18 @@ func TestEnqueueingService(t *testing.T) {
 		t.Errorf("the default service is not meant by no name: %+v", unnamed)
 	}
 }
+
+// TestUniqueHoweverWritten: what is unique by all of its arguments is so by their
+// values, not by how a program has written them.
+func TestUniqueHoweverWritten(t *testing.T) {
+	j := &jobcontrol.Job{ID: "a", Unique: []string{"*"}}
+	first := enqueueing(t, j, jobcontrol.Build{Kwargs: []byte(`{"age":3,"url":"a<b"}`)}).Unique
+	for _, b := range []jobcontrol.Build{
+		{Kwargs: []byte(`{"url":"a\u003cb","age":3}`)},
+		{Args: []byte(`[]`), Kwargs: []byte(`{"age":3,"url":"a<b"}`)},
+	} {
+		if got := enqueueing(t, j, b).Unique; got != first {
+			t.Errorf("%s %s: %s, want %s", b.Args, b.Kwargs, got, first)
+		}
+	}
+}

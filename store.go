@@ -186,7 +186,7 @@ type Leases interface {
 	// Unregister ends a worker that executes nothing any more.
 	Unregister(ctx context.Context, l Lease) error
 	// Rescue takes the leases of dead workers away: those whose process is gone
-	// (alive tells; it answers unknown=true where it cannot see), and those whose
+	// (alive tells; it answers known=false where it cannot see), and those whose
 	// lease ended where alive cannot see. Their running builds are queued again
 	// and count as lost, or fail after max_lost; their foreground Runs become interrupted.
 	// Builds of detached Runs that they had claimed and not marked as running are

@@ -45,6 +45,7 @@ func (m *commands) prepare(call *jobcontrol.Call) *held {
 		// Most likely tracing is not allowed here, or we are traced ourselves.
 		// If it was something else, nothing but time is lost.
 		m.noHold.Store(true)
+		m.log.Debug("commands are not prepared any more while their dependencies' ends are stored", "error", err)
 		h.free()
 		return nil
 	}

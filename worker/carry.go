@@ -11,7 +11,7 @@ import (
 
 // carry executes an attempt and stores how it ended. Where others may have the
 // build already, since this process was stopped for a while, nothing is begun.
-func (t *term) carry(k *task) {
+func (t *term) carry(k *holding) {
 	if t.stillHeld() != nil || t.at("worker.trusted") != nil {
 		t.released(k)
 		return
@@ -39,7 +39,7 @@ func (t *term) carry(k *task) {
 }
 
 // queuedFor is how long a build was due before it was started.
-func (t *term) queuedFor(k *task) int64 {
+func (t *term) queuedFor(k *holding) int64 {
 	due := k.build.CreatedAt
 	if k.build.ReadyAt.After(due) {
 		due = k.build.ReadyAt
@@ -48,7 +48,7 @@ func (t *term) queuedFor(k *task) int64 {
 }
 
 // attempt executes an attempt of a build. The error is of the store.
-func (t *term) attempt(ctx context.Context, cancel context.CancelCauseFunc, k *task) (jobcontrol.Ended, error) {
+func (t *term) attempt(ctx context.Context, cancel context.CancelCauseFunc, k *holding) (jobcontrol.Ended, error) {
 	t.mu.Lock()
 	k.cancel = cancel
 	why := k.why
@@ -71,7 +71,7 @@ func (t *term) attempt(ctx context.Context, cancel context.CancelCauseFunc, k *t
 	if err == nil {
 		err = t.at("worker.attempt.after")
 	}
-	if err != nil && t.life.Err() == nil && !errors.Is(err, jobcontrol.ErrLeaseLost) && !errors.Is(err, jobcontrol.ErrUnavailable) {
+	if t.forGood(err) {
 		return t.refusal(&k.build, k.build.Attempts+1, err), nil // another try would be the same
 	}
 	return ended, err
@@ -105,7 +105,7 @@ func (t *term) definition(hash string) (*jobcontrol.Job, error) {
 // store stores how an attempt ended: another try, the build's end, or, where the
 // worker shuts down, that nothing came of it; cause is why it was asked to stop. Of a build that was asked to stop
 // meanwhile the store makes what was asked for instead of another try.
-func (t *term) store(k *task, e *jobcontrol.Ended, cause error) error {
+func (t *term) store(k *holding, e *jobcontrol.Ended, cause error) error {
 	if t.life.Err() != nil {
 		return context.Cause(t.life)
 	}
@@ -125,12 +125,12 @@ func (t *term) store(k *task, e *jobcontrol.Ended, cause error) error {
 		return t.putBack(k, e)
 	}
 	if engine.TimedOutSoftly(e) {
-		lane, err := t.fallback(k)
+		service, err := t.fallback(k)
 		if err != nil {
 			return err
 		}
-		if lane != "" {
-			retry, at, e.Service = true, e.Attempt.FinishedAt, lane
+		if service != "" {
+			retry, at, e.Service = true, e.Attempt.FinishedAt, service
 		}
 	}
 	if retry {
@@ -141,7 +141,7 @@ func (t *term) store(k *task, e *jobcontrol.Ended, cause error) error {
 }
 
 // retry stores that an attempt will be followed by another.
-func (t *term) retry(k *task, e *jobcontrol.Ended) error {
+func (t *term) retry(k *holding, e *jobcontrol.Ended) error {
 	var b *jobcontrol.Build
 	err := t.persist(func(ctx context.Context) (err error) {
 		b, err = t.cfg.Store.Retry(ctx, k.build.Claim, *e)
@@ -159,7 +159,7 @@ func (t *term) retry(k *task, e *jobcontrol.Ended) error {
 }
 
 // finish stores a build's end.
-func (t *term) finish(k *task, e *jobcontrol.Ended) error {
+func (t *term) finish(k *holding, e *jobcontrol.Ended) error {
 	end := func() (r *jobcontrol.Released, err error) {
 		err = t.persist(func(ctx context.Context) (err error) {
 			r, err = t.cfg.Store.Finish(ctx, k.build.Claim, *e)
@@ -168,7 +168,7 @@ func (t *term) finish(k *task, e *jobcontrol.Ended) error {
 		return r, err
 	}
 	r, err := end()
-	if err != nil && t.life.Err() == nil && !errors.Is(err, jobcontrol.ErrLeaseLost) && !errors.Is(err, jobcontrol.ErrUnavailable) {
+	if t.forGood(err) {
 		t.log.Error("the store refuses how a build ended: it fails", "build", k.build.ID, "job", k.build.Job, "error", err)
 		*e = t.refusal(&k.build, e.Attempt.Number, err)
 		r, err = end()
@@ -198,7 +198,7 @@ func (t *term) finish(k *task, e *jobcontrol.Ended) error {
 
 // putBack stores what an attempt logged that was stopped since the worker shuts
 // down, and gives its build back.
-func (t *term) putBack(k *task, e *jobcontrol.Ended) error {
+func (t *term) putBack(k *holding, e *jobcontrol.Ended) error {
 	if err := t.at("worker.putback.before"); err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (t *term) putBack(k *task, e *jobcontrol.Ended) error {
 
 // fallback returns the service where a build that exceeded its soft timeout is
 // tried once more; "": there is none.
-func (t *term) fallback(k *task) (string, error) {
+func (t *term) fallback(k *holding) (string, error) {
 	var list []jobcontrol.ServiceStatus
 	err := t.persist(func(ctx context.Context) (err error) {
 		list, err = t.cfg.Store.Services(ctx, t.cfg.Project)

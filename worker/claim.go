@@ -15,8 +15,8 @@ const settleFor = 2 * time.Second
 // hint has the claimer look for builds.
 func (t *term) hint() {
 	t.mu.Lock()
-	t.dry = false
-	ring := t.room() > 0
+	t.dry, t.hinted = false, true
+	ring := t.room() > 0 || t.claims%2 == 1 // it may have been told after the store had answered
 	t.mu.Unlock()
 	if ring {
 		t.hungry.ring()
@@ -88,7 +88,10 @@ func (c *claimer) claim() (again bool) {
 		return false
 	}
 	c.claims++
+	c.hinted = false
+	c.alone = alone // nothing begins while the store may be giving us a suspect
 	c.mu.Unlock()
+	defer c.claimed(alone)
 	w := jobcontrol.Wanted{Project: c.cfg.Project, Services: c.services(), N: n, Alone: alone}
 	limited, cancel := context.WithTimeout(c.life, c.cfg.TTL)
 	got, err := c.cfg.Store.Claim(limited, c.lease, w)
@@ -96,11 +99,11 @@ func (c *claimer) claim() (again bool) {
 	if err == nil {
 		err = c.at("worker.claim.after")
 	}
-	c.mu.Lock()
-	c.claims++
-	c.mu.Unlock()
 	c.reached(err)
 	if err != nil {
+		c.mu.Lock()
+		c.alone = false
+		c.mu.Unlock()
 		return c.failed(err)
 	}
 	now = time.Now()
@@ -114,6 +117,18 @@ func (c *claimer) claim() (again bool) {
 	return len(got.Builds) > 0 || others && got.Suspects
 }
 
+// claimed ends a claim: what it brought is in the queue. A request to stop a build
+// that is not found there is only then one for a build that is not here.
+func (t *term) claimed(alone bool) {
+	t.mu.Lock()
+	t.claims++
+	ring := alone && !t.alone
+	t.mu.Unlock()
+	if ring {
+		t.cleaning.ring() // a step may have been refused meanwhile
+	}
+}
+
 // take takes in what was claimed.
 func (c *claimer) take(got *jobcontrol.Claimed, n int) {
 	c.stats.claimed.Add(int64(len(got.Builds)))
@@ -121,11 +136,9 @@ func (c *claimer) take(got *jobcontrol.Claimed, n int) {
 		c.poll.soon()
 	}
 	c.mu.Lock()
-	c.dry = !got.More && len(got.Builds) < n
-	if suspect(got) {
-		c.alone = true
-		c.dry = false
-	}
+	c.dry = !got.More && len(got.Builds) < n && !c.hinted
+	c.alone = suspect(got)
+	c.dry = c.dry && !c.alone
 	c.mu.Unlock()
 	c.add(got.Builds)
 }

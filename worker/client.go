@@ -30,7 +30,7 @@ type Config struct {
 }
 
 // Client is the client of a program that has a store of its own. It executes
-// Runs in the foreground of the program.
+// Runs in the foreground of the program, and leaves others to workers.
 type Client struct {
 	cfg   Config
 	queue enqueuer

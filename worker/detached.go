@@ -14,7 +14,7 @@ const (
 	// were: a build that is enqueued needs their keys and priorities. Reading them
 	// counts builds; where that takes long, it takes at most a hundredth of the time.
 	servicesFor = 5 * time.Second
-	// maxDefinitions bounds the definitions that are kept in their stored form.
+	// maxDefinitions bounds the definitions that are kept, in their stored form or decoded.
 	maxDefinitions = 4096
 )
 
@@ -84,24 +84,12 @@ func (c *Client) EnqueueMany(ctx context.Context, j *jobcontrol.Job, many []jobc
 	runs := make([]jobcontrol.NewRun, len(many))
 	builds := make([]jobcontrol.NewBuild, len(many))
 	for i := range many {
-		e, nb := &many[i], &builds[i]
-		nb.Definition, nb.Hash = d.body, d.hash
-		nb.Build = jobcontrol.Build{
-			Project: c.cfg.Project, Job: j.ID, Definition: d.hash, Args: e.Args, Kwargs: e.Kwargs, Priority: e.Priority,
-			ReadyAt: e.ReadyAt, AgainOf: e.AgainOf, Why: e.Why, Tries: max(j.Tries, 1), RetryDelay: time.Second,
-		}
-		if e.Hold {
-			nb.Build.State = jobcontrol.Held
-		}
-		if j.RetryDelay != nil {
-			nb.Build.RetryDelay = *j.RetryDelay
-		}
-		if err := p.Enqueueing(j, &nb.Build); err != nil {
+		if builds[i], err = p.Lone(c.cfg.Project, j, d.body, d.hash, many[i]); err != nil {
 			return nil, err
 		}
 		runs[i] = jobcontrol.NewRun{
 			Run:    jobcontrol.Run{Project: c.cfg.Project, Verb: jobcontrol.VerbBuild, Targets: []string{j.ID}},
-			Builds: builds[i : i+1], Key: e.Key,
+			Builds: builds[i : i+1], Key: many[i].Key,
 		}
 	}
 	return c.cfg.Store.CreateRuns(ctx, runs)

@@ -34,7 +34,7 @@
 //	claim.go      claims builds: as many as there are free slots, and what will be done in 100 ms beyond
 //	suspects.go   divides the time between suspects and all others
 //	slots.go      executes them: an attempt has a slot until its task has ended, and its end is stored beside the next
-//	carry.go      what follows an attempt: the end, another try, the fallback lane, or that it is given back
+//	carry.go      what follows an attempt: the end, another try, the fallback service, or that it is given back
 //	heartbeat.go  renews the lease, and ends everything before another can have it
 //	mark.go       marks attempts that take long as running; gives back what waits for a slot for too long
 //	stops.go      requests to cancel or suspend

@@ -87,7 +87,9 @@ func (t *term) keepLease(ctx context.Context) {
 		if err == nil {
 			err = t.at("worker.renew.after")
 		}
-		t.reached(err)
+		if ctx.Err() == nil {
+			t.heard("renew the lease", err)
+		}
 		switch {
 		case err == nil:
 			t.trusted(began)

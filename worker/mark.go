@@ -25,12 +25,12 @@ func (t *term) mark(ctx context.Context) {
 }
 
 // unmarked returns the attempts that are to be marked now.
-func (t *term) unmarked(now time.Time) (claims []jobcontrol.Claim, starts []time.Time, marked []*task) {
+func (t *term) unmarked(now time.Time) (claims []jobcontrol.Claim, starts []time.Time, marked []*holding) {
 	done := make(chan struct{})
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	here := t.now()
-	for _, k := range t.tasks {
+	for _, k := range t.begun {
 		if k.ended || k.marked || now.Sub(k.started) < markAfter {
 			continue
 		}
@@ -44,7 +44,7 @@ func (t *term) unmarked(now time.Time) (claims []jobcontrol.Claim, starts []time
 
 // storeMarks stores marks. Ends of these attempts are stored afterwards, so that
 // one that comes too late hinders no other.
-func (t *term) storeMarks(claims []jobcontrol.Claim, starts []time.Time, marked []*task) {
+func (t *term) storeMarks(claims []jobcontrol.Claim, starts []time.Time, marked []*holding) {
 	err := t.at("worker.mark.before")
 	if err == nil {
 		err = t.cfg.Store.Start(t.life, claims, starts)
@@ -52,18 +52,21 @@ func (t *term) storeMarks(claims []jobcontrol.Claim, starts []time.Time, marked 
 	if err == nil {
 		err = t.at("worker.mark.after")
 	}
-	if err != nil && len(claims) > 1 && !errors.Is(err, jobcontrol.ErrUnavailable) {
-		for i := range claims { // one is refused: the others are marked all the same
-			_ = t.cfg.Store.Start(t.life, claims[i:i+1], starts[i:i+1])
+	each := make([]error, len(claims))
+	for i := range claims {
+		each[i] = err
+		if err != nil && len(claims) > 1 && !errors.Is(err, jobcontrol.ErrUnavailable) {
+			// One is refused: the others are marked all the same.
+			each[i] = t.cfg.Store.Start(t.life, claims[i:i+1], starts[i:i+1])
 		}
 	}
-	t.reached(err)
+	t.heard("mark attempts as running", errors.Join(each...))
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	close(marked[0].marking)
-	for _, k := range marked {
+	for i, k := range marked {
 		k.marking = nil
-		k.marked = !errors.Is(err, jobcontrol.ErrUnavailable)
+		k.marked = !errors.Is(each[i], jobcontrol.ErrUnavailable)
 	}
 }
 
@@ -72,7 +75,7 @@ func (t *term) untilMark(now time.Time) time.Duration {
 	wait := time.Hour
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, k := range t.tasks {
+	for _, k := range t.begun {
 		if !k.ended && !k.marked {
 			wait = min(wait, max(markAfter-now.Sub(k.started), time.Millisecond))
 		}

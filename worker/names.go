@@ -35,7 +35,7 @@ func (t *term) serveAll(ctx context.Context) {
 		if ctx.Err() != nil {
 			return namesEvery
 		}
-		t.reached(err)
+		t.heard("look for services", err)
 		if err == nil && t.serve(list) {
 			t.hint()
 			t.cleaning.ring()

@@ -59,7 +59,7 @@ func (t *term) promoteNow(ctx context.Context) time.Duration {
 		if ctx.Err() != nil {
 			return wait
 		}
-		t.reached(err)
+		t.heard("queue builds whose time has come", err)
 		if err != nil {
 			return vary(promoteDeaf)
 		}

@@ -71,7 +71,7 @@ func (r *rescuer) refresh(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return false
 	}
-	r.reached(err)
+	r.heard("look for other workers", err)
 	if err != nil {
 		return false
 	}

@@ -32,33 +32,34 @@ type slots struct {
 	maxCrew  int
 
 	mu        sync.Mutex
-	queue     []*task       // claimed and not started, in order; queue[:head] are gone
-	head      int           //
-	tasks     []*task       // started, and their ends not stored yet; in no order
-	executing int           // of them, occupying a slot
-	crew      int           // goroutines
-	idle      []chan *task  // of the crew, waiting for a task; nil sends them home
-	steps     int           // clean-up steps that are executed
-	mean      time.Duration // of attempts; 0: not known
+	queue     []*holding      // claimed and not started, in order; queue[:head] are gone
+	head      int             //
+	begun     []*holding      // started, and their ends not stored yet; in no order
+	executing int             // of them, occupying a slot
+	crew      int             // goroutines
+	idle      []chan *holding // of the crew, waiting for a build; nil sends them home
+	steps     int             // clean-up steps that are executed
+	mean      time.Duration   // of attempts; 0: not known
 
 	dry      bool          // nothing more is ready, as far as is known
+	hinted   bool          // since the last claim was asked for: there may be more
 	closing  bool          // nothing new is claimed or started
-	alone    bool          // a suspect is executed, and nothing beside it
+	alone    bool          // a suspect is executed, or may be claimed just now, and nothing beside it
 	draining bool          // nothing is claimed until nothing is executed
-	claims   int64         // claims that were made, answered or not
+	claims   int64         // beginnings and ends of claims: odd while one is made, and until it is taken in
 	quiet    chan struct{} // closed when nothing is executed any more; nil: nobody asked
 	sleeping bool          // the marker waits for an attempt to begin
 	group    sync.WaitGroup
 }
 
-// task is a claimed build, and the attempt that is executed of it.
-type task struct {
+// holding is a claimed build, and the attempt that is executed of it.
+type holding struct {
 	build   jobcontrol.Build
 	job     *jobcontrol.Job
 	claimed time.Time
 	cancel  context.CancelCauseFunc // ends the attempt
 	started time.Time
-	index   int           // in slots.tasks
+	index   int           // in slots.begun
 	ended   bool          // the task has ended; its end is being stored
 	marked  bool          // as running, or about to be
 	marking chan struct{} // closed when that is stored; nil: it is not being stored
@@ -73,7 +74,7 @@ func (s *slots) init(parallel int) {
 func (s *slots) waiting() int { return len(s.queue) - s.head }
 
 // busy tells whether anything is claimed; s.mu is held.
-func (s *slots) busy() bool { return len(s.tasks) > 0 || s.waiting() > 0 }
+func (s *slots) busy() bool { return len(s.begun) > 0 || s.waiting() > 0 }
 
 // nothing tells whether nothing is executed, nor claimed; s.mu is held.
 func (s *slots) nothing() bool { return !s.busy() && s.steps == 0 }
@@ -98,7 +99,7 @@ func (s *slots) room() int {
 }
 
 // take makes the first waiting build an attempt; s.mu is held.
-func (s *slots) take(now time.Time) *task {
+func (s *slots) take(now time.Time) *holding {
 	k := s.queue[s.head]
 	s.queue[s.head] = nil
 	s.head++
@@ -106,8 +107,8 @@ func (s *slots) take(now time.Time) *task {
 		s.queue, s.head = s.queue[:0], 0
 	}
 	s.executing++
-	k.started, k.index = now, len(s.tasks)
-	s.tasks = append(s.tasks, k)
+	k.started, k.index = now, len(s.begun)
+	s.begun = append(s.begun, k)
 	return k
 }
 
@@ -139,7 +140,7 @@ func (t *term) lookAfter() {
 	if !t.dry && t.room() > 0 {
 		t.hungry.ring()
 	}
-	if t.sleeping && len(t.tasks) > 0 {
+	if t.sleeping && len(t.begun) > 0 {
 		t.sleeping = false
 		t.marking.ring()
 	}
@@ -152,23 +153,23 @@ func (t *term) add(builds []jobcontrol.Build) {
 	defer t.mu.Unlock()
 	for i := range builds {
 		// A copy: one that takes long does not keep those that came with it.
-		t.queue = append(t.queue, &task{build: builds[i], claimed: now, marked: builds[i].State == jobcontrol.Running})
+		t.queue = append(t.queue, &holding{build: builds[i], claimed: now, marked: builds[i].State == jobcontrol.Running})
 	}
 	t.dispatch(now)
 	t.lookAfter()
 }
 
 // work executes attempts until nothing is left to do.
-func (t *term) work(k *task) {
-	mine := make(chan *task, 1)
+func (t *term) work(k *holding) {
+	mine := make(chan *holding, 1)
 	for k != nil {
 		t.carry(k)
 		k = t.next(k, mine)
 	}
 }
 
-// released frees the slot of a task that has ended. It returns when its mark is stored.
-func (t *term) released(k *task) {
+// released frees the slot of an attempt whose task has ended. It returns when its mark is stored.
+func (t *term) released(k *holding) {
 	now := time.Now()
 	took := now.Sub(k.started)
 	t.mu.Lock()
@@ -188,22 +189,25 @@ func (t *term) released(k *task) {
 	}
 }
 
-// next ends a task and returns the next one; nil: there is none any more.
-func (t *term) next(k *task, mine chan *task) *task {
+// next forgets a build whose end is stored and returns the next one; nil: there is none any more.
+func (t *term) next(k *holding, mine chan *holding) *holding {
 	t.mu.Lock()
-	last := len(t.tasks) - 1
-	t.tasks[k.index] = t.tasks[last]
-	t.tasks[k.index].index = k.index
-	t.tasks[last] = nil
-	t.tasks = t.tasks[:last]
+	last := len(t.begun) - 1
+	t.begun[k.index] = t.begun[last]
+	t.begun[k.index].index = k.index
+	t.begun[last] = nil
+	t.begun = t.begun[:last]
 	if last == 0 {
-		t.alone = false
+		if t.alone {
+			t.alone = false
+			t.cleaning.ring()
+		}
 		if t.draining {
 			t.hungry.ring()
 		}
 		t.sayQuiet()
 	}
-	var next *task
+	var next *holding
 	if t.mayStart() {
 		next = t.take(time.Now())
 	}
@@ -222,7 +226,7 @@ func (t *term) next(k *task, mine chan *task) *task {
 
 // sayQuiet says that nothing is executed any more, if that is so; t.mu is held.
 func (t *term) sayQuiet() {
-	if t.quiet != nil && len(t.tasks) == 0 && t.steps == 0 {
+	if t.quiet != nil && len(t.begun) == 0 && t.steps == 0 {
 		close(t.quiet)
 		t.quiet = nil
 	}
@@ -252,10 +256,10 @@ func (t *term) sendHome() {
 }
 
 // unqueue takes all waiting builds out of the queue, and nothing is started of them.
-func (t *term) unqueue() []*task {
+func (t *term) unqueue() []*holding {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	out := append([]*task(nil), t.queue[t.head:]...)
+	out := append([]*holding(nil), t.queue[t.head:]...)
 	clear(t.queue)
 	t.queue, t.head = t.queue[:0], 0
 	return out

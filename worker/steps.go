@@ -57,7 +57,7 @@ func (t *term) claimStep() bool {
 		defer t.cleaning.ring()
 		defer t.stepDone()
 		if err := t.step(b); err != nil && t.life.Err() == nil {
-			t.log.Warn("a clean-up step could not be stored", "build", b.ID, "job", b.Job, "error", err)
+			t.log.Error("the end of a clean-up step could not be stored: it is executed again when this worker has ended", "build", b.ID, "job", b.Job, "error", err)
 		}
 	})
 	return true
@@ -109,14 +109,21 @@ func (t *term) step(b *jobcontrol.Build) error {
 			t.giveBack([]jobcontrol.Claim{b.Claim})
 			return nil
 		}
-		if err != nil {
-			return err
-		}
 	case t.life.Err() != nil:
 		return err
-	default: // the rest of the steps shall be executed
+	}
+	if err == nil {
+		err = t.cleaned(b, ended)
+	}
+	if t.forGood(err) { // the rest of the steps shall be executed
+		t.log.Error("a clean-up step fails: it could not be executed, or the store refuses how it ended", "build", b.ID, "job", b.Job, "error", err)
 		ended = t.refusal(b, number, err)
 		ended.Attempt.Cleanup = true
+		err = t.cleaned(b, ended)
 	}
+	return err
+}
+
+func (t *term) cleaned(b *jobcontrol.Build, ended jobcontrol.Ended) error {
 	return t.persist(func(ctx context.Context) error { return t.cfg.Store.Cleaned(ctx, b.Claim, ended) })
 }

@@ -44,7 +44,7 @@ func (t *term) obeyStops(ctx context.Context) {
 func (t *term) longRunning(now time.Time) (long, some bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, k := range t.tasks {
+	for _, k := range t.begun {
 		if now.Sub(k.started) >= stopsEvery {
 			return true, true
 		}
@@ -86,7 +86,7 @@ func (t *term) stopAll(ctx context.Context) {
 func (t *term) stop(r jobcontrol.StopRequest, claims int64) (unstarted bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, k := range t.tasks {
+	for _, k := range t.begun {
 		if k.build.Claim != r.Claim {
 			continue
 		}
@@ -98,7 +98,7 @@ func (t *term) stop(r jobcontrol.StopRequest, claims int64) (unstarted bool) {
 		}
 		return false
 	}
-	i := slices.IndexFunc(t.queue[t.head:], func(k *task) bool { return k.build.Claim == r.Claim })
+	i := slices.IndexFunc(t.queue[t.head:], func(k *holding) bool { return k.build.Claim == r.Claim })
 	if i < 0 {
 		// Claimed, but the answer is not here yet, or was lost, or its end was just stored.
 		return claims%2 == 0 && claims == t.claims

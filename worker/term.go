@@ -30,6 +30,8 @@ type term struct {
 	spend     sync.Once
 	losing    sync.Once
 
+	said sync.Map // what was told of a duty that fails, by its name
+
 	asked   atomic.Bool // the store told something since requests to stop were asked for
 	changed atomic.Bool // … and since the workers were read
 
@@ -60,6 +62,28 @@ func (s *shutdown) Hard() bool { return s.hard }
 
 // Unwrap makes it a failure of kind cancel.
 func (s *shutdown) Unwrap() error { return s.Failure }
+
+// heard takes notice of how a call of the store ended that a duty makes again and
+// again. What is wrong is told once, until it is something else or well again.
+func (t *term) heard(duty string, err error) {
+	t.reached(err)
+	if err == nil {
+		t.said.Delete(duty)
+		return
+	}
+	if !t.forGood(err) {
+		return
+	}
+	if last, _ := t.said.Swap(duty, err.Error()); last != err.Error() {
+		t.log.Warn(duty+": the store refuses it; it is tried again", "error", err)
+	}
+}
+
+// forGood tells whether the store would say the same again: it is there, and the
+// lease is held.
+func (t *term) forGood(err error) bool {
+	return err != nil && t.life.Err() == nil && !errors.Is(err, jobcontrol.ErrLeaseLost) && !errors.Is(err, jobcontrol.ErrUnavailable)
+}
 
 // expired is why attempts are ended at once: the lease was lost.
 type expired struct{ *lost }
