@@ -54,18 +54,23 @@ func Examine(ctx context.Context, s Store, project string) ([]Finding, error) {
 		}
 	}
 	var now time.Time
-	for _, look := range []func() (Finding, error){
-		func() (f Finding, err error) { f, now, err = examineClock(ctx, s); return f, err },
-		func() (Finding, error) { return examineWorkers(ctx, s, now) },
-		func() (Finding, error) { return examineQueue(ctx, s, project) },
-		func() (Finding, error) { return examineScheduled(ctx, s, project, now) },
-		func() (Finding, error) { return examineInterrupted(ctx, s, project) },
+	one := func(f Finding, err error) ([]Finding, error) { return []Finding{f}, err }
+	for _, look := range []func() ([]Finding, error){
+		func() ([]Finding, error) {
+			f, at, err := examineClock(ctx, s)
+			now = at
+			return one(f, err)
+		},
+		func() ([]Finding, error) { return one(examineWorkers(ctx, s, now)) },
+		func() ([]Finding, error) { return examineQueue(ctx, s, project) },
+		func() ([]Finding, error) { return one(examineScheduled(ctx, s, project, now)) },
+		func() ([]Finding, error) { return one(examineInterrupted(ctx, s, project)) },
 	} {
 		f, err := look()
 		if err != nil {
 			return found, err
 		}
-		found = append(found, f)
+		found = append(found, f...)
 	}
 	return found, nil
 }
@@ -117,15 +122,16 @@ func examineWorkers(ctx context.Context, s Store, now time.Time) (Finding, error
 	return f, nil
 }
 
-// examineQueue looks for builds that nobody takes.
-func examineQueue(ctx context.Context, s Store, project string) (Finding, error) {
+// examineQueue looks for builds that nobody takes: the first finding is of all
+// services, each other one of a service that is paused.
+func examineQueue(ctx context.Context, s Store, project string) ([]Finding, error) {
 	services, err := s.Services(ctx, project)
 	if err != nil {
-		return Finding{}, err
+		return nil, err
 	}
 	workers, err := s.Workers(ctx)
 	if err != nil {
-		return Finding{}, err
+		return nil, err
 	}
 	f := Finding{Check: "queue", Severity: SeverityOK}
 	queued, active := 0, 0
@@ -133,18 +139,28 @@ func examineQueue(ctx context.Context, s Store, project string) (Finding, error)
 		queued += services[i].Queued
 		active += services[i].Claimed + services[i].Running
 	}
-	f.Text = fmt.Sprintf("%d builds queued, %d claimed or running", queued, active)
+	f.Text = fmt.Sprintf("%s queued, %d claimed or running", number(queued, "build is", "builds are"), active)
 	if queued > 0 && len(workers) == 0 {
 		f.Severity, f.Mend = SeverityWarning, "no worker is there: start `jobcontrol worker`"
 	}
+	found := []Finding{f}
 	for i := range services {
 		if v := &services[i]; v.Queued > 0 && v.Paused {
-			f.Severity = SeverityWarning
-			f.Text = fmt.Sprintf("service %s is paused, with %d builds queued", v.Name, v.Queued)
-			f.Mend = "`jobcontrol services resume " + v.Name + "`"
+			found = append(found, Finding{
+				Check: "queue", Severity: SeverityWarning, Mend: "`jobcontrol services resume " + v.Name + "`",
+				Text: fmt.Sprintf("service %s is paused, with %s queued", v.Name, number(v.Queued, "build", "builds")),
+			})
 		}
 	}
-	return f, nil
+	return found, nil
+}
+
+// number is a number with its word.
+func number(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // examineScheduled looks for builds whose time has come and that nobody promoted.
@@ -169,7 +185,7 @@ func examineScheduled(ctx context.Context, s Store, project string, now time.Tim
 	}
 	if overdue > 0 {
 		f.Severity = SeverityWarning
-		f.Text = fmt.Sprintf("%d scheduled builds are overdue, build %d by %v", overdue, oldest.ID, now.Sub(oldest.ReadyAt).Round(time.Second))
+		f.Text = fmt.Sprintf("%s overdue, build %d by %v", number(overdue, "scheduled build is", "scheduled builds are"), oldest.ID, now.Sub(oldest.ReadyAt).Round(time.Second))
 		f.Mend = "workers promote them: start `jobcontrol worker`, or see whether the Run was interrupted"
 	}
 	return f, nil
@@ -184,7 +200,7 @@ func examineInterrupted(ctx context.Context, s Store, project string) (Finding, 
 	f := Finding{Check: "interrupted", Severity: SeverityOK, Text: "no Run waits for a decision"}
 	if n := len(runs); n > 0 {
 		f.Severity = SeverityWarning
-		f.Text = fmt.Sprintf("%d interrupted Runs wait for a decision, the latest is %d", n, runs[0].ID)
+		f.Text = fmt.Sprintf("%s for a decision, the latest is %d", number(n, "interrupted Run waits", "interrupted Runs wait"), runs[0].ID)
 		if n == most {
 			f.Text = fmt.Sprintf("%d or more interrupted Runs wait for a decision, the latest is %d", n, runs[0].ID)
 		}

@@ -51,7 +51,7 @@ func backup(ctx context.Context, e *environment, path string, force bool) error 
 		return err
 	}
 	if missing(place) {
-		return jobcontrol.Errorf(jobcontrol.NotFound, "there is no store yet: %s", place)
+		return noStore(place)
 	}
 	store, err := sqlite.Open(ctx, place.path, sqlite.Options{})
 	if err != nil {

@@ -2,10 +2,12 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,9 +48,7 @@ database made for it. What the file says of its store does not matter here.`,
 			if len(args) != 1 || !slices.Contains(benchmark.Names, args[0]) {
 				hint := "use " + strings.Join(benchmark.Names, ", ")
 				if len(args) == 1 {
-					if near := jobcontrol.Nearest(args[0], benchmark.Names); near != "" {
-						hint = fmt.Sprintf("did you mean %q?", near)
-					}
+					hint = cmp.Or(nearHint(args[0], benchmark.Names), hint)
 				}
 				return usage(hint, "jobcontrol bench wants what to measure")
 			}
@@ -75,11 +75,34 @@ database made for it. What the file says of its store does not matter here.`,
 	return cmd
 }
 
+// measurementFlags are the flags of numbers in the order in which they are
+// checked: the least value of each, and the measurements that do not heed it.
+var measurementFlags = []struct {
+	name    string
+	least   int
+	without []string
+}{
+	{"jobs", 1, nil},
+	{"workers", 1, []string{"enqueue"}},
+	{"callers", 1, []string{"drain", "latency"}},
+	{"batch", 1, []string{"drain", "latency"}},
+	{"rate", math.MinInt, []string{"enqueue", "drain", "mixed"}}, // no whole number
+	{"payload", 0, nil},
+	{"history", 0, nil},
+	{"waiting", 0, nil},
+}
+
 func checkMeasurement(cmd *cobra.Command, m *benchmark.Measurement) error {
-	for name, least := range map[string]int{"jobs": 1, "workers": 1, "callers": 1, "batch": 1, "payload": 0, "history": 0, "waiting": 0} {
-		f := cmd.Flags().Lookup(name)
-		if n, err := strconv.Atoi(f.Value.String()); err == nil && f.Changed && n < least {
-			return usage("", "--%s %d is less than %d", name, n, least)
+	for _, v := range measurementFlags {
+		f := cmd.Flags().Lookup(v.name)
+		if !f.Changed {
+			continue
+		}
+		if slices.Contains(v.without, m.Name) {
+			return usage("`jobcontrol bench --help` says what is measured", "--%s has no effect on %s", v.name, m.Name)
+		}
+		if n, err := strconv.Atoi(f.Value.String()); err == nil && n < v.least {
+			return usage("", "--%s %d is less than %d", v.name, n, v.least)
 		}
 	}
 	if cmd.Flags().Changed("rate") && (m.Rate <= 0 || m.Rate > 1e6) {
@@ -103,8 +126,8 @@ func bench(ctx context.Context, e *environment, m benchmark.Measurement) error {
 	}
 	m.StoreName, _, _ = strings.Cut(p.String(), ":")
 	if e.program.helpers && !p.memory {
-		m.Remote = func(ctx context.Context, project string) (func() error, error) {
-			return e.benchWorker(ctx, p, project, m.Workers)
+		m.Remote = func(ctx context.Context, project string, workers int) (func() error, error) {
+			return e.benchWorker(ctx, p, project, workers)
 		}
 	}
 	r, err := benchmark.Run(ctx, m)
@@ -179,7 +202,7 @@ func (e *environment) benchWorker(ctx context.Context, p place, project string, 
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "bench", "worker", project, strconv.Itoa(max(workers, 4)))
+	cmd := exec.CommandContext(ctx, self, "bench", "worker", project, strconv.Itoa(workers))
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(slices.Clone(e.program.Env), benchURL+"="+url) // in arguments everybody could read its password
 	cmd.Stderr = writer(e.tell)

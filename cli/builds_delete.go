@@ -16,12 +16,9 @@ result keep their own; one that would use it from now on takes the job's latest
 successful build, or fails naming the job if it is pinned to the deleted one.`,
 		Args: arguments(1, -1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ids := make([]int64, len(args))
-			for i, text := range args {
-				var err error
-				if ids[i], err = number("build", text); err != nil {
-					return err
-				}
+			ids, err := numbers("build", args)
+			if err != nil {
+				return err
 			}
 			return deleteBuilds(cmd.Context(), e, ids)
 		},

@@ -22,13 +22,9 @@ and how long they took. Without M, N is compared with the build of its job befor
   jobcontrol builds diff 12 34`,
 		Args: arguments(1, 2, "the numbers of one or two builds"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ids := make([]int64, len(args))
-			for i, text := range args {
-				id, err := number("build", text)
-				if err != nil {
-					return err
-				}
-				ids[i] = id
+			ids, err := numbers("build", args)
+			if err != nil {
+				return err
 			}
 			return diffBuilds(cmd.Context(), e, ids)
 		},

@@ -83,11 +83,8 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	if word := outcomeWord(b); word != "" {
 		state.text += ", " + word
 	}
-	switch b.Stopping {
-	case jobcontrol.ToCancel:
-		state.text += ", its worker is asked to cancel it"
-	case jobcontrol.ToSuspend:
-		state.text += ", its worker is asked to suspend it"
+	if asked := askedText(b); asked != "" {
+		state.text += ", " + asked
 	}
 	field("State", state)
 	if b.Service != "" {

@@ -54,13 +54,9 @@ It works on builds that workers execute (--detach). Those of a run in the
 foreground belong to the program that executes it.`,
 		Args: arguments(1, -1, "the numbers of builds"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ids := make([]int64, len(args))
-			for i, text := range args {
-				id, err := number("build", text)
-				if err != nil {
-					return err
-				}
-				ids[i] = id
+			ids, err := numbers("build", args)
+			if err != nil {
+				return err
 			}
 			return steerBuilds(cmd.Context(), e, s.transition, ids)
 		},
@@ -119,11 +115,17 @@ func (s *opened) hinted(ctx context.Context, err error, id int64) error {
 // steered says what became of a build that something was asked of.
 func steered(b *jobcontrol.Build) string {
 	text := fmt.Sprintf("build %d is %s", b.ID, b.State)
-	switch b.Stopping {
-	case jobcontrol.ToCancel:
-		text += ": its worker is asked to cancel it"
-	case jobcontrol.ToSuspend:
-		text += ": its worker is asked to suspend it"
+	if asked := askedText(b); asked != "" {
+		text += ": " + asked
 	}
 	return text + "\n"
+}
+
+// askedText says what the worker of a build is asked to do with it, "" for nothing.
+func askedText(b *jobcontrol.Build) string {
+	switch b.Stopping {
+	case jobcontrol.ToCancel, jobcontrol.ToSuspend:
+		return fmt.Sprintf("its worker is asked to %s it", b.Stopping)
+	}
+	return ""
 }

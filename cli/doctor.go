@@ -43,10 +43,7 @@ func doctor(ctx context.Context, e *environment) error {
 		return err
 	}
 	if missing(place) {
-		return &jobcontrol.Error{
-			Code: jobcontrol.NotFound, Message: "there is no store yet: " + place.String(),
-			Hint: "the first `jobcontrol run` makes it, or `jobcontrol install`",
-		}
+		return noStore(place)
 	}
 	store, err := openStore(ctx, place, false)
 	if err != nil {

@@ -39,12 +39,13 @@ dependency has no successful build), outdated-upstream, protected.`,
 	return cmd
 }
 
-// noArguments is for commands with commands of their own.
+// noArguments refuses any argument; where the command has commands of its own,
+// one that is none of them.
 func noArguments(cmd *cobra.Command, args []string) error {
-	if len(args) > 0 {
+	if len(args) > 0 && cmd.HasSubCommands() {
 		return unknownCommand(cmd, args[0])
 	}
-	return nil
+	return arguments(0, 0, "no argument")(cmd, args)
 }
 
 func listJobs(ctx context.Context, e *environment, o jobsOptions) error {

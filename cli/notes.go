@@ -10,6 +10,24 @@ import (
 	"time"
 )
 
+// note writes a sentence of the program's own to standard error.
+func (s *streams) note(format string, args ...any) { s.noteAt(slog.LevelInfo, format, args...) }
+
+// warning is note for what somebody should look at.
+func (s *streams) warning(format string, args ...any) { s.noteAt(slog.LevelWarn, format, args...) }
+
+func (s *streams) noteAt(level slog.Level, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	switch {
+	case s.logged:
+		slog.New(&noteHandler{streams: s}).Log(context.Background(), level, text)
+	case level >= slog.LevelWarn:
+		s.tell("jobcontrol: warning: " + text + "\n")
+	default:
+		s.tell("jobcontrol: " + text + "\n")
+	}
+}
+
 // noteHandler writes what a part of this program logs to standard error: a line
 // for people, or, with --format json, a JSON document on each line.
 type noteHandler struct {

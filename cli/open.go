@@ -50,6 +50,7 @@ type opened struct {
 	client   jobcontrol.Client
 	place    place
 	store    jobcontrol.Store
+	read     bool             // whether a file was read
 	jobs     *jobcontrol.Jobs // without jobs where no file was read
 	services []jobcontrol.Service
 	project  string
@@ -105,7 +106,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	cfg := worker.Config{Store: s.store, Jobs: s.jobs, Registry: e.program.Registry, Parallel: parallel}
 	if f != nil {
 		cfg.Secret, cfg.Project, cfg.File = f.Secret, f.Project, f.Path
-		s.secret, s.project, s.services = f.Secret, f.Project, f.Services
+		s.read, s.secret, s.project, s.services = true, f.Secret, f.Project, f.Services
 	}
 	s.execute(e, n)
 	cfg.Executor = s.executor
@@ -257,14 +258,8 @@ func diagnosticsOf(err error) []diagnosticJSON {
 // for the store's sake, it may be missing or be anything where --storage names
 // the store; for the secrets it is read then, but need not be there. Nil: none.
 func (e *environment) fileFor(ctx context.Context, n need) (*config.File, error) {
-	path, named := e.path()
-	if e.storage != "" && n == needStore {
+	if e.withoutFile(n) {
 		return nil, nil
-	}
-	if e.storage != "" && n.fileMayMiss() && !named {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
 	}
 	f, err := e.load(ctx)
 	if n == needStore && diagnosticsOf(err) != nil {
@@ -274,6 +269,19 @@ func (e *environment) fileFor(ctx context.Context, n need) (*config.File, error)
 		e.warn(f)
 	}
 	return f, err
+}
+
+// withoutFile tells whether the command does not read the file.
+func (e *environment) withoutFile(n need) bool {
+	path, named := e.path()
+	if e.storage == "" || n != needStore && (named || !n.fileMayMiss()) {
+		return false
+	}
+	if n == needStore {
+		return true
+	}
+	_, err := os.Stat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // jobsOfFile are the jobs of the file, for completion.
@@ -304,7 +312,7 @@ func (e *environment) warnings(f *config.File) []string {
 // warn tells the file's warnings on standard error.
 func (e *environment) warn(f *config.File) {
 	for _, w := range e.warnings(f) {
-		e.note("warning: %s", visible(w))
+		e.warning("%s", visible(w))
 	}
 }
 

@@ -123,6 +123,14 @@ func missing(p place) bool {
 	return errors.Is(err, fs.ErrNotExist)
 }
 
+// noStore says that the store of a command that needs one is missing.
+func noStore(p place) error {
+	return &jobcontrol.Error{
+		Code: jobcontrol.NotFound, Message: "there is no store yet: " + p.String(),
+		Hint: "the first `jobcontrol run` makes it, or `jobcontrol install`",
+	}
+}
+
 // openStore opens a store. One in a file that does not exist is only made where
 // create says so; else an empty one stands for it that ends with the program.
 func openStore(ctx context.Context, p place, create bool) (jobcontrol.Store, error) {

@@ -85,7 +85,7 @@ func showPlan(ctx context.Context, e *environment, o executeOptions, r jobcontro
 		return err
 	}
 	if out != "" {
-		if err := writePlan(ctx, s.client, p, out); err != nil {
+		if err := writePlan(p, out); err != nil {
 			return err
 		}
 	}

@@ -18,9 +18,8 @@ import (
 
 // planFileJSON is a plan in a file, for `run --plan`.
 type planFileJSON struct {
-	Request requestJSON      `json:"request"`
-	Items   []planItemJSON   `json:"items"` // in the order of the Run
-	Heads   map[string]int64 `json:"heads"` // latest successful builds of the items and their dependencies; 0: none
+	Request requestJSON    `json:"request"`
+	Items   []planItemJSON `json:"items"` // in the order of the Run
 }
 
 // requestJSON is what was asked for.
@@ -50,23 +49,10 @@ type planItemJSON struct {
 }
 
 // writePlan writes a plan to a file that only its owner reads: arguments may be anything.
-func writePlan(ctx context.Context, c jobcontrol.Reader, p *jobcontrol.Plan, path string) error {
+func writePlan(p *jobcontrol.Plan, path string) error {
 	f, err := newPlanFile(p)
 	if err != nil {
 		return err
-	}
-	jobs, err := c.Jobs(ctx, nil)
-	if err != nil {
-		return err
-	}
-	good := make(map[string]int64, len(jobs))
-	for i := range jobs {
-		good[jobs[i].Job.ID] = jobs[i].Status.Good
-	}
-	for _, it := range p.Items {
-		for _, job := range append([]string{it.Job.ID}, it.Job.Dependencies...) {
-			f.Heads[job] = good[job]
-		}
 	}
 	data, err := encodeJSON(f, "  ")
 	if err != nil {
@@ -80,7 +66,7 @@ func writePlan(ctx context.Context, c jobcontrol.Reader, p *jobcontrol.Plan, pat
 
 func newPlanFile(p *jobcontrol.Plan) (*planFileJSON, error) {
 	r := &p.Request
-	f := &planFileJSON{Heads: map[string]int64{}, Request: requestJSON{
+	f := &planFileJSON{Request: requestJSON{
 		Verb: r.Verb, Jobs: r.Jobs, Tries: r.Tries, RetryDelay: r.RetryDelay, Deps: r.Deps, Dependants: r.Dependants,
 		Pins: r.Pins, Confirm: r.Confirm, NoCleanup: r.NoCleanup,
 	}}

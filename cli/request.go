@@ -161,6 +161,18 @@ func number(what, text string) (int64, error) {
 	return n, nil
 }
 
+// numbers reads the ids of builds or Runs.
+func numbers(what string, texts []string) ([]int64, error) {
+	ids := make([]int64, len(texts))
+	for i, text := range texts {
+		var err error
+		if ids[i], err = number(what, text); err != nil {
+			return nil, err
+		}
+	}
+	return ids, nil
+}
+
 // usage is an error of how a command was called.
 func usage(hint, format string, args ...any) error {
 	return &jobcontrol.Error{Code: jobcontrol.Invalid, Message: fmt.Sprintf(format, args...), Hint: hint}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -222,10 +223,7 @@ func flagError(cmd *cobra.Command, err error) error {
 }
 
 func didYouMean(name string, names []string, help string) string {
-	if near := jobcontrol.Nearest(name, names); near != "" {
-		return fmt.Sprintf("did you mean %q?", near)
-	}
-	return "`" + help + "` lists the commands"
+	return cmp.Or(nearHint(name, names), "`"+help+"` lists the commands")
 }
 
 // arguments checks how many arguments a command has; what says which.

@@ -60,13 +60,7 @@ func serve(ctx context.Context, e *environment, o workerOptions) error {
 		return err
 	}
 	defer v.Close()
-	go func() {
-		select {
-		case <-v.Ready():
-			e.note("%s", servesText(cfg.Pool.Services, o.parallel, s.place))
-		case <-ctx.Done():
-		}
-	}()
+	go e.noteServes(ctx, v.Ready(), servesText(cfg.Pool.Services, o.parallel, s.place))
 	if err := v.Run(ctx); err != nil {
 		return err
 	}

@@ -129,6 +129,57 @@ func withDescribed(all []jobcontrol.ServiceStatus, described []jobcontrol.Servic
 	return all
 }
 
+// known are the names of services that the store or the file has; those of jobs
+// and fallbacks count.
+func (s *opened) known(all []jobcontrol.ServiceStatus) []string {
+	names := s.serves(nil)
+	for _, v := range withDescribed(all, s.services) {
+		names = append(names, v.Name)
+		if v.Fallback != "" {
+			names = append(names, v.Fallback)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// noteUndescribed says which of the services nobody knows.
+func (e *environment) noteUndescribed(ctx context.Context, s *opened, names ...string) error {
+	if len(names) == 0 {
+		return nil
+	}
+	all, err := s.client.Services(ctx)
+	if err != nil {
+		return err
+	}
+	known := s.known(all)
+	for _, name := range names {
+		e.noteMissing(name, known)
+	}
+	return nil
+}
+
+// noteMissing says so if a service is not one of those that are known: it may be
+// misspelt.
+func (e *environment) noteMissing(name string, known []string) {
+	if slices.Contains(known, name) {
+		return
+	}
+	text := "the service " + name + " is not described"
+	if hint := nearHint(name, known); hint != "" {
+		text += "; " + hint
+	}
+	e.note("%s", text)
+}
+
+// nearHint asks whether a name was meant that resembles this one; "": none does.
+func nearHint(name string, names []string) string {
+	if near := jobcontrol.Nearest(name, names); near != "" {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
+}
+
 func numberCell(n int) cell {
 	if n == 0 {
 		return cell{text: "-", right: true}

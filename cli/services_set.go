@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -47,6 +48,7 @@ func setService(ctx context.Context, e *environment, name string, change func(*j
 		if err != nil {
 			return err
 		}
+		e.noteMissing(name, s.known(all))
 		var described []jobcontrol.Service
 		status := jobcontrol.ServiceStatus{Service: jobcontrol.Service{Name: name}}
 		for i := range all {
@@ -59,7 +61,7 @@ func setService(ctx context.Context, e *environment, name string, change func(*j
 		if err := change(&status.Service); err != nil {
 			return err
 		}
-		if status.Manual = false; s.isDescribed(&status.Service) { // as the file says: nothing is manual any more
+		if status.Manual = false; s.read && s.isDescribed(&status.Service) { // as the file says: nothing is manual any more
 			return e.resetTo(ctx, s, name)
 		}
 		status.Manual = true
@@ -117,7 +119,7 @@ var serviceValues = map[string]func(s *jobcontrol.Service, text string) error{
 		}
 		for _, path := range s.Key {
 			if err := config.CheckPath(path); err != nil {
-				return err
+				return err // with its hint
 			}
 		}
 		return nil
@@ -139,13 +141,12 @@ func assign(s *jobcontrol.Service, assignments []string) error {
 		case !ok:
 			return usage("such as concurrency=4; `jobcontrol services set --help` lists the keys", "%q is not key=value", text)
 		case set == nil:
-			hint := "known are " + strings.Join(names, ", ")
-			if near := jobcontrol.Nearest(key, names); near != "" {
-				hint = fmt.Sprintf("did you mean %q?", near)
-			}
-			return usage(hint, "a service has no key %q", key)
+			return usage(cmp.Or(nearHint(key, names), "known are "+strings.Join(names, ", ")), "a service has no key %q", key)
 		}
-		if err := set(s, strings.TrimSpace(v)); err != nil {
+		switch err := set(s, strings.TrimSpace(v)); {
+		case jobcontrol.HintOf(err) != "":
+			return err
+		case err != nil:
 			return usage("`jobcontrol services set --help` lists the keys", "%s: %v", key, err)
 		}
 	}
@@ -220,8 +221,10 @@ func newServicesReset(e *environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "reset NAME",
 		Short: "Forget what was set at run time: the file's description holds again",
-		Args:  arguments(1, 1, "a service"),
-		RunE:  func(cmd *cobra.Command, args []string) error { return resetService(cmd.Context(), e, args[0]) },
+		Long: `Forget what was set at run time: the file's description of the service holds
+again. Exit status 3 if neither the store nor the file knows the service.`,
+		Args: arguments(1, 1, "a service"),
+		RunE: func(cmd *cobra.Command, args []string) error { return resetService(cmd.Context(), e, args[0]) },
 	}
 }
 
@@ -229,7 +232,21 @@ func resetService(ctx context.Context, e *environment, name string) error {
 	if err := jobcontrol.CheckName("service", name); err != nil {
 		return err
 	}
-	return e.withServices(ctx, func(s *opened) error { return e.resetTo(ctx, s, name) })
+	if e.withoutFile(needServices) {
+		return usage("-c names the file that describes it", "services reset: no file says what the service %s is", name)
+	}
+	return e.withServices(ctx, func(s *opened) error {
+		all, err := s.client.Services(ctx)
+		if err != nil {
+			return err
+		}
+		if known := s.known(all); !slices.Contains(known, name) {
+			return &jobcontrol.Error{
+				Code: jobcontrol.NotFound, Message: fmt.Sprintf("no such service: %q", name), Hint: cmp.Or(nearHint(name, known), "`jobcontrol services` lists them"),
+			}
+		}
+		return e.resetTo(ctx, s, name)
+	})
 }
 
 // resetTo makes a service what the file says of it, and shows it.

@@ -24,6 +24,7 @@ type streams struct {
 	colour   bool   // … and may be coloured
 	depth    colourDepth
 	screen   *os.File // standard output, where a picture may be drawn; nil: nowhere
+	logged   bool     // notes are records, as those of noteHandler
 
 	mu       sync.Mutex
 	picture  *picture // at the bottom of the screen; nil: none
@@ -100,11 +101,6 @@ func (s *streams) tell(text string) {
 		return
 	}
 	_, _ = io.WriteString(s.err, text) // nowhere to report it
-}
-
-// note writes a sentence of the program's own to standard error.
-func (s *streams) note(format string, args ...any) {
-	s.tell("jobcontrol: " + fmt.Sprintf(format, args...) + "\n")
 }
 
 // failed is the first error of writing to standard output, or nil. That the

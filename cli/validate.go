@@ -32,7 +32,7 @@ func validate(ctx context.Context, e *environment) error {
 	}
 	e.warn(f)
 	for _, w := range unknown {
-		e.note("warning: %s", visible(w))
+		e.warning("%s", visible(w))
 	}
 	what := plural(f.Jobs.Len(), "job")
 	if n := len(f.Services); n > 0 {

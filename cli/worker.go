@@ -157,17 +157,14 @@ func work(ctx context.Context, e *environment, o workerOptions) error {
 		return err
 	}
 	defer s.close()
+	if err := e.noteUndescribed(ctx, s, o.services...); err != nil {
+		return err
+	}
 	cfg := o.pool(e, s)
 	aborted := e.stopsLikeAWorker(&cfg, o.grace)
 	defer e.worker.Store(nil)
 	pool := worker.NewPool(cfg)
-	go func() {
-		select {
-		case <-pool.Ready():
-			e.note("%s", servesText(cfg.Services, cfg.Parallel, s.place))
-		case <-ctx.Done():
-		}
-	}()
+	go e.noteServes(ctx, pool.Ready(), servesText(cfg.Services, cfg.Parallel, s.place))
 	if err := pool.Run(ctx); err != nil {
 		return err
 	}
@@ -175,8 +172,10 @@ func work(ctx context.Context, e *environment, o workerOptions) error {
 }
 
 // openWorker opens what a worker needs. What its services are is told to the
-// store, so that their limits hold from the first build on.
+// store, so that their limits hold from the first build on. With --format json
+// all notes are records from here on.
 func (e *environment) openWorker(ctx context.Context) (*opened, error) {
+	e.logged = e.json()
 	s, err := e.open(ctx, needWorker, 0)
 	if err != nil {
 		return nil, err
@@ -213,6 +212,18 @@ func stopped(aborted <-chan struct{}) error {
 		return reported{jobcontrol.Interrupted}
 	default:
 		return nil
+	}
+}
+
+// noteServes says what a worker serves as soon as it does; as a record the pool
+// says it itself.
+func (e *environment) noteServes(ctx context.Context, ready <-chan struct{}, text string) {
+	select {
+	case <-ready:
+		if !e.logged {
+			e.note("%s", text)
+		}
+	case <-ctx.Done():
 	}
 }
 

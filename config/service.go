@@ -180,29 +180,36 @@ func (b *serviceBuilder) paths(n *yaml.Node) []string {
 		nodes = n.Content
 	}
 	if len(nodes) == 0 {
-		b.fail(n, "such as kwargs.site or args.0", "key has no path")
+		b.fail(n, pathHint, "key has no path")
 	}
 	out := []string{}
 	for _, c := range nodes {
 		p, ok := b.text(c, "key")
 		if err := CheckPath(p); ok && err != nil {
-			b.fail(deref(c), "such as kwargs.site or args.0", "%v", err)
+			b.fail(deref(c), jobcontrol.HintOf(err), "%v", err)
 		}
 		out = append(out, p)
 	}
 	return out
 }
 
+const pathHint = "such as kwargs.site or args.0"
+
 // CheckPath returns an error unless a text is a path into the arguments of a job,
-// such as kwargs.site or args.0.
+// such as kwargs.site or args.0. The error has a hint.
 func CheckPath(text string) error {
 	if !uniquePath.MatchString(text) {
-		return fmt.Errorf("%q is no path into the arguments", text)
+		return &jobcontrol.Error{Code: jobcontrol.Invalid, Message: fmt.Sprintf("%q is no path into the arguments", text), Hint: pathHint}
 	}
 	return nil
 }
 
-const rateHint = "write a number per second, or 100/s, 10/m, 1/h, 5/30s"
+// noRate is an error of how a rate is written.
+func noRate(format string, args ...any) error {
+	return &jobcontrol.Error{
+		Code: jobcontrol.Invalid, Message: fmt.Sprintf(format, args...), Hint: "write a number per second, or 100/s, 10/m, 1/h, 5/30s",
+	}
+}
 
 // rate reads a number per second, or a number per time.
 func (b *serviceBuilder) rate(n *yaml.Node) {
@@ -212,10 +219,10 @@ func (b *serviceBuilder) rate(n *yaml.Node) {
 	}
 	count, per, err := ParseRate(f.Value)
 	if kind := scalarKind(f); kind == boolScalar || kind == nullScalar {
-		err = fmt.Errorf("must be a rate, not %s", kindName(f))
+		err = noRate("rate must be a rate, not %s", kindName(f))
 	}
 	if err != nil {
-		b.fail(f, rateHint, "rate %v", err)
+		b.fail(f, jobcontrol.HintOf(err), "%v", err)
 		return
 	}
 	b.service.Rate, b.service.RatePer = count, per
@@ -224,15 +231,15 @@ func (b *serviceBuilder) rate(n *yaml.Node) {
 var rateForm = regexp.MustCompile(`^([0-9]+)\s*(?:/\s*(?:(s|m|h|d)|([0-9][0-9a-z.]*)))?$`)
 
 // ParseRate reads a rate: a number per second, or a number per time such as 100/s,
-// 10/m, 5/30s. 0 is no limit.
+// 10/m, 5/30s. 0 is no limit. An error has a hint.
 func ParseRate(text string) (count int, per time.Duration, err error) {
 	m := rateForm.FindStringSubmatch(strings.TrimSpace(text))
 	if m == nil {
-		return 0, 0, fmt.Errorf("%q is none", text)
+		return 0, 0, noRate("%q is no rate", text)
 	}
 	count, err = strconv.Atoi(m[1])
 	if err != nil || count > math.MaxInt32 {
-		return 0, 0, fmt.Errorf("%q is too large", text)
+		return 0, 0, noRate("rate %q is too large", text)
 	}
 	switch {
 	case m[3] != "":
@@ -241,7 +248,7 @@ func ParseRate(text string) (count int, per time.Duration, err error) {
 			d, wrong = time.Duration(seconds*float64(time.Second)), ""
 		}
 		if wrong != "" || d < time.Millisecond {
-			return 0, 0, fmt.Errorf("%q has no time after the /", text)
+			return 0, 0, noRate("rate %q has no time after the /", text)
 		}
 		per = d
 	case m[2] != "":

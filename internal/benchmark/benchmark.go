@@ -34,9 +34,9 @@ type Measurement struct {
 	Waiting int     // builds that are queued for a service that nobody serves
 
 	// Remote starts a worker in another process: [Serve] with the project of the
-	// measurement. It returns when that is ready, with what ends it. Nil: this
-	// process executes the builds. Only latency uses it.
-	Remote func(ctx context.Context, project string) (stop func() error, err error)
+	// measurement and its slots. It returns when that is ready, with what ends it.
+	// Nil: this process executes the builds. Only latency uses it.
+	Remote func(ctx context.Context, project string, workers int) (stop func() error, err error)
 }
 
 // Report is what was measured. It is a contract: fields are added only.

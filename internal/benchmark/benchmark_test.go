@@ -56,6 +56,47 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRemote looks whether a worker in another process gets the slots that the
+// report tells.
+func TestRemote(t *testing.T) {
+	ctx := context.Background()
+	for _, c := range []struct{ workers, want int }{{0, 4}, {2, 2}} {
+		s, err := sqlite.Open(ctx, sqlite.Memory, sqlite.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if err := s.Install(ctx); err != nil {
+			t.Fatal(err)
+		}
+		got := 0
+		m := benchmark.Measurement{Name: "latency", Store: s, Jobs: 3, Rate: 1000, Workers: c.workers}
+		m.Remote = func(ctx context.Context, project string, workers int) (func() error, error) {
+			got = workers
+			ctx, cancel := context.WithCancel(ctx)
+			ready, ended := make(chan struct{}), make(chan error, 1)
+			go func() { ended <- benchmark.Serve(ctx, s, project, workers, func() { close(ready) }) }()
+			select {
+			case <-ready:
+			case err := <-ended:
+				cancel()
+				return nil, err
+			}
+			return func() error {
+				cancel()
+				return <-ended
+			}, nil
+		}
+		r, err := benchmark.Run(ctx, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != c.want || r.Workers != c.want {
+			t.Errorf("--workers %d: %d slots, told %d, want %d", c.workers, got, r.Workers, c.want)
+		}
+	}
+}
+
 func TestUnknown(t *testing.T) {
 	if _, err := benchmark.Run(context.Background(), benchmark.Measurement{Name: "speed"}); !errors.Is(err, jobcontrol.ErrInvalid) {
 		t.Errorf("Run: %v", err)

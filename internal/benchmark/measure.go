@@ -125,7 +125,7 @@ func (b *bench) latency(ctx context.Context) (r *Report, err error) {
 			return err
 		})
 	} else {
-		stop, startErr := b.Remote(ctx, b.project)
+		stop, startErr := b.Remote(ctx, b.project, b.Workers)
 		if startErr != nil {
 			return nil, startErr
 		}
