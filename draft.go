@@ -1,6 +1,9 @@
 package jobcontrol
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Draft is a build that a store is about to create, with what follows from its
 // members and the time.
@@ -117,4 +120,30 @@ func ReadyState(at, now time.Time) State {
 		return Scheduled
 	}
 	return Queued
+}
+
+// DrainingConflict refuses a build whose service accepts no more; for stores.
+func DrainingConflict(job, service string) error {
+	return &Error{
+		Code: Conflict, Message: fmt.Sprintf("cannot create a build of %s: service %s is draining: it accepts no more builds", job, service),
+		Hint: "resume the service, or wait until it is empty",
+	}
+}
+
+// UniqueConflict refuses a member of a larger Run that meets an unfinished build
+// by its unique key; for stores.
+func UniqueConflict(job string, build int64) error {
+	return &Error{
+		Code: Conflict, Message: fmt.Sprintf("cannot create a build of %s: it is unique, and build %d has the same key and is not finished", job, build),
+		Hint: "wait until that is finished, or cancel it",
+	}
+}
+
+// UniqueMemberConflict refuses a member of a Run that has the unique key of
+// another one, a build of the job other; for stores.
+func UniqueMemberConflict(job, other string) error {
+	return &Error{
+		Code: Conflict, Message: fmt.Sprintf("cannot create a build of %s: it is unique, and that of %s in the same run has the same key", job, other),
+		Hint: "create them one after the other, or give them different keys",
+	}
 }

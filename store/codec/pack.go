@@ -74,3 +74,12 @@ func (p *Packed) Finished(now time.Time) time.Time {
 	}
 	return p.Attempt.FinishedAt
 }
+
+// ResultOf returns the build whose result a finished build has: its own, that
+// of its ResultOf, or 0.
+func ResultOf(b *jobcontrol.Build) int64 {
+	if len(b.Result) > 0 {
+		return b.ID
+	}
+	return b.ResultOf
+}

@@ -101,12 +101,12 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 		cl.doubt = cl.doubt || !refused(err)
 		return nil, s.public(err)
 	}
-	for i := range rows {
-		cl.last = max(cl.last, rows[i].Claim.Number)
-	}
 	if err := s.complete(ctx, rows); err != nil {
 		cl.doubt = true
 		return nil, s.public(err)
+	}
+	for i := range rows {
+		cl.last = max(cl.last, rows[i].Claim.Number)
 	}
 	slices.SortFunc(rows, func(a, b claimedRow) int {
 		if a.position().less(b.position()) {

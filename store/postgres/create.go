@@ -3,7 +3,7 @@ package postgres
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"slices"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/store/codec"
@@ -111,16 +111,16 @@ func (t *tx) createOrFind(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, 
 			return t.runWithBuilds(old)
 		}
 	}
-	met := map[string]bool{}
+	met := map[string]string{} // jobs
 	for i := range n.Builds {
 		b := &n.Builds[i].Build
 		if b.Unique == "" || n.Builds[i].Final {
 			continue
 		}
-		if met[b.Unique] {
-			return nil, nil, jobcontrol.Errorf(jobcontrol.Conflict, "create run: job %q: another build of this run has the same unique key", b.Job)
+		if other, twice := met[b.Unique]; twice {
+			return nil, nil, jobcontrol.UniqueMemberConflict(b.Job, other)
 		}
-		met[b.Unique] = true
+		met[b.Unique] = b.Job
 		old, err := t.number(`SELECT id FROM {builds} WHERE unique_key = $1`, uniqueKey(n.Run.Project, b.Unique))
 		if err != nil {
 			return nil, nil, err
@@ -129,9 +129,14 @@ func (t *tx) createOrFind(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, 
 			continue
 		}
 		if len(n.Builds) > 1 {
-			return nil, nil, jobcontrol.Errorf(jobcontrol.Conflict, "create run: job %q: build %d has the same unique key and is not finished", b.Job, old)
+			return nil, nil, jobcontrol.UniqueConflict(b.Job, old)
 		}
-		return t.existing(old)
+		run, builds, err := t.existing(old)
+		if err != nil || n.Key == "" {
+			return run, builds, err
+		}
+		t.insertKey(n.Key, run.ID)
+		return run, builds, t.send()
 	}
 	return t.createRun(n, known)
 }
@@ -259,18 +264,18 @@ func (t *tx) draw(n *jobcontrol.NewRun, lone bool) (ids, claims []int64, err err
 // refuseDraining returns a conflict if a service of the builds accepts no more.
 func (t *tx) refuseDraining(n *jobcontrol.NewRun, known *needs) error {
 	var ids []int64
+	var jobs []string
 	for i := range n.Builds {
 		if b := &n.Builds[i]; !b.Final {
 			ids = append(ids, known.services[jobKey{n.Run.Project, serviceOf(b.Build.Service)}])
+			jobs = append(jobs, b.Build.Job)
 		}
 	}
+	var id int64
 	var draining string
-	_, err := t.first(func(r *row) { draining = r.text() }, `SELECT name FROM {services} WHERE id = ANY($1) AND draining LIMIT 1`, ids)
-	if err == nil && draining != "" {
-		err = &jobcontrol.Error{
-			Code: jobcontrol.Conflict, Message: fmt.Sprintf("create run: service %s is draining: it accepts no more builds", draining),
-			Hint: "resume the service, or wait until it is empty",
-		}
+	found, err := t.first(func(r *row) { id, draining = r.int(), r.text() }, `SELECT id, name FROM {services} WHERE id = ANY($1) AND draining LIMIT 1`, ids)
+	if err == nil && found {
+		err = jobcontrol.DrainingConflict(jobs[slices.Index(ids, id)], draining)
 	}
 	return err
 }

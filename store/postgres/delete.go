@@ -39,12 +39,8 @@ func (t *tx) deleteBuild(id int64) (*jobcontrol.Build, error) {
 			return nil, err
 		}
 	}
-	for _, text := range []string{
-		`DELETE FROM {attempts} WHERE build = $1`, `DELETE FROM {logs} WHERE build = $1`, `DELETE FROM {progress} WHERE build = $1`,
-		`DELETE FROM {history} WHERE id = $1`,
-	} {
-		t.queue(nil, text, id)
-	}
+	t.removeParts([]int64{id})
+	t.queue(nil, `DELETE FROM {history} WHERE id = $1`, id)
 	if err := t.runWithout(b); err != nil {
 		return nil, err
 	}

@@ -70,12 +70,11 @@ func (t *tx) dependants(done []finished) error {
 }
 
 // readyColumns are those of a brief build in Released.Ready, with its cause.
-const readyColumns = `b.id, b.run, b.head, b.state, b.phase, b.place, b.deps_left, b.ready_at, b.worker, b.epoch, b.claim, b.cause, b.pins, b.detached,
+const readyColumns = `b.id, b.run, b.state, b.phase, b.place, b.deps_left, b.ready_at, b.worker, b.epoch, b.claim, b.cause, b.pins, b.detached,
 	(SELECT h.project FROM {heads} h WHERE h.id = b.head), (SELECT h.job FROM {heads} h WHERE h.id = b.head)`
 
 func scanReady(r *row) (b jobcontrol.Build, cause int64, detached bool, err error) {
 	b.ID, b.Run = r.int(), r.int()
-	_ = r.int()
 	b.State, b.Phase, b.Place, b.DepsLeft, b.ReadyAt = r.state(), int(r.int()), int(r.int()), int(r.int()), r.time()
 	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: r.int(), Epoch: r.int(), Number: r.int()}
 	if b.Claim.Number == 0 {

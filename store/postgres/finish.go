@@ -24,12 +24,9 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 	if _, ok := endings[e.State]; !ok {
 		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
 	}
-	now := e.Attempt.FinishedAt
-	if now.IsZero() && len(e.Logs) > 0 {
-		var err error
-		if now, err = s.Now(ctx); err != nil {
-			return nil, err
-		}
+	now, err := s.timeOfLogs(ctx, e.Attempt.FinishedAt, e.Logs)
+	if err != nil {
+		return nil, err
 	}
 	p, err := codec.Pack(c, e, now)
 	if err != nil {

@@ -92,11 +92,16 @@ func (r *rows) arguments() []any {
 	}
 }
 
+// insertKey queues the entry of the Run that was made, or met, with a key.
+func (t *tx) insertKey(key string, run int64) {
+	t.queue(nil, `INSERT INTO {run_keys} (key, run, created_at) VALUES ($1, $2, $3)`, key, run, t.now)
+}
+
 // insert stores a Run with its builds.
 func (t *tx) insert(n *jobcontrol.NewRun, run *jobcontrol.Run, builds []newBuild, known *needs) error {
 	origin := known.origins[originOf(&n.Run)]
 	if n.Key != "" {
-		t.queue(nil, `INSERT INTO {run_keys} (key, run, created_at) VALUES ($1, $2, $3)`, n.Key, run.ID, t.now)
+		t.insertKey(n.Key, run.ID)
 	}
 	if !run.Lone {
 		if err := t.insertRun(run, len(builds), origin, n.Lease); err != nil {
@@ -167,16 +172,7 @@ func (t *tx) insertFinal(b *newBuild, detached bool, head, service, origin int64
 		codec.EncodePins(v.Pins), nullText(v.Why), b.body, b.frames, v.Args, v.Kwargs, v.Result)
 	t.ended(&ended{
 		id: v.ID, run: v.Run, head: head, definition: d.id, state: v.State, at: v.FinishedAt, pins: codec.EncodePins(v.Pins),
-		changed: v.Changed != nil && *v.Changed, result: resultOf(v),
+		changed: v.Changed != nil && *v.Changed, result: codec.ResultOf(v),
 	})
 	return nil
-}
-
-// resultOf returns the build whose result a finished build has: its own, that
-// of ResultOf, or 0.
-func resultOf(b *jobcontrol.Build) int64 {
-	if len(b.Result) > 0 {
-		return b.ID
-	}
-	return b.ResultOf
 }

@@ -1,10 +1,10 @@
 package postgres
 
 import (
-	"encoding/json"
 	"sync"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // known are rows that never change, as this program remembers them, so that
@@ -133,9 +133,9 @@ func (s *Store) learn(c *conn, n *needs) error {
 	}
 	for hash, d := range n.definitions {
 		if d.id == 0 {
-			lost, suspect, cleanup := policy(n.bodies[hash])
+			p := codec.PolicyOf(n.bodies[hash])
 			hashes, bodies = append(hashes, hash), append(bodies, string(n.bodies[hash]))
-			maxLost, suspects, cleanups = append(maxLost, lost), append(suspects, suspect), append(cleanups, cleanup)
+			maxLost, suspects, cleanups = append(maxLost, int64(p.MaxLost)), append(suspects, p.Fatal), append(cleanups, p.Cleanup)
 		}
 	}
 	c.queue(nil, `INSERT INTO {heads} (project, job) SELECT * FROM unnest($1, $2) u(project, job) ORDER BY 1, 2 ON CONFLICT DO NOTHING`, projects, jobs)
@@ -201,19 +201,4 @@ func (k *known) rememberDefinition(id int64, hash string, suspect bool) {
 		clear(k.definitions)
 	}
 	k.definitions[hash], k.hashes[id] = definition{id, suspect}, hash
-}
-
-// policy is what a definition says of its builds. One that is no JSON has the defaults.
-func policy(body []byte) (maxLost int64, suspect, cleanup bool) {
-	var job struct {
-		MaxLost *int            `json:"max_lost"`
-		OnLost  string          `json:"on_lost"`
-		Cleanup json.RawMessage `json:"cleanup"`
-	}
-	_ = json.Unmarshal(body, &job) // see above
-	cleanup = len(job.Cleanup) > 0 && string(job.Cleanup) != "null"
-	if job.OnLost == "fail" {
-		return 0, true, cleanup
-	}
-	return int64((&jobcontrol.Job{MaxLost: job.MaxLost}).MaxLostOrDefault()), false, cleanup
 }

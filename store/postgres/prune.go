@@ -112,12 +112,15 @@ func (s *Store) retire(ctx context.Context, p *pruning) error {
 		return err
 	}
 	for cursor := int64(0); cursor >= 0; {
+		var next int64
+		var needed []int64
 		if err := s.write(ctx, "prune", func(t *tx) (err error) {
-			cursor, err = t.strip(p, cursor, kept)
+			next, needed, err = t.strip(p, cursor, kept)
 			return err
 		}); err != nil {
 			return err
 		}
+		cursor, kept = next, needed
 	}
 	return s.script(ctx, "retire", func(c *conn) error {
 		return c.each(func(r *row) error {
@@ -131,13 +134,23 @@ func (s *Store) retire(ctx context.Context, p *pruning) error {
 const stripPage = 5000
 
 // strip removes what belongs to builds of a table after the one with the id
-// cursor, and returns the last id that it looked at; -1: there are no more.
-func (t *tx) strip(p *pruning, cursor int64, kept []int64) (int64, error) {
+// cursor, and returns the last id that it looked at; -1: there are no more. What
+// is needed since it was looked for is left out, and kept from now on.
+func (t *tx) strip(p *pruning, cursor int64, kept []int64) (next int64, needed []int64, err error) {
+	t.queue(nil, freely)
+	needed, err = t.needed(p.low, p.high, true)
+	if err != nil {
+		return 0, nil, err
+	}
+	needed = append(needed, kept...)
+	slices.Sort(needed)
+	needed = slices.Compact(needed)
+	t.queue(nil, begin) // from here on as always
 	var ids []int64
 	seen := 0
 	if err := t.each(func(r *row) error {
 		id := r.int()
-		if _, needed := slices.BinarySearch(kept, id); !needed {
+		if _, found := slices.BinarySearch(needed, id); !found {
 			ids = append(ids, id)
 		}
 		cursor = id
@@ -145,13 +158,13 @@ func (t *tx) strip(p *pruning, cursor int64, kept []int64) (int64, error) {
 		return nil
 	}, `SELECT id FROM {history} WHERE finished_at >= $1 AND finished_at < $2 AND id > $3 ORDER BY id LIMIT $4`,
 		p.low, p.high, cursor, int64(stripPage)); err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	t.removeParts(ids)
 	if seen < stripPage {
 		cursor = -1
 	}
-	return cursor, t.send()
+	return cursor, needed, t.send()
 }
 
 // removeParts queues the removal of what belongs to builds.

@@ -231,6 +231,35 @@ func TestPruneInterrupted(t *testing.T) {
 	}
 }
 
+// TestPruneNeededSince: what belongs to builds that are needed since those of a
+// table were looked for stays, and they are kept.
+func TestPruneNeededSince(t *testing.T) {
+	s, l := openTest(t)
+	p := past{t, s, l}
+	p.table(0, 7)
+	var newest int64
+	for on := range 7 {
+		newest = p.ended(on, "a")[0].ID
+	}
+	one := &pruning{low: day(0).Add(-12 * time.Hour).UnixMicro(), high: day(7).Add(-12 * time.Hour).UnixMicro()}
+	var kept []int64
+	if err := s.write(context.Background(), "prune", func(t *tx) (err error) {
+		_, kept, err = t.strip(one, 0, []int64{})
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]int64{newest}, kept); d != "" {
+		t.Errorf("kept (-want +got):\n%s", d)
+	}
+	if n := p.number(`SELECT build FROM {logs}`); n != newest {
+		t.Errorf("the log of build %d is left, want that of %d", n, newest)
+	}
+	if n := p.number(`SELECT count(*) FROM {logs}`); n != 1 {
+		t.Errorf("%d logs are left", n)
+	}
+}
+
 // TestExtend: tables of history are made ahead by whoever comes first, and take
 // over what went to the rest before.
 func TestExtend(t *testing.T) {

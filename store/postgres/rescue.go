@@ -2,9 +2,6 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"fmt"
 	"slices"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -170,23 +167,8 @@ func (t *tx) interrupt(id int64, w *jobcontrol.Worker) (bool, error) {
 		t.queue(nil, `UPDATE {history} SET open = 7, worker = NULL, epoch = NULL, claim = NULL WHERE id = $1`, id)
 		return true, t.send()
 	}
-	message := fmt.Sprintf("interrupted: %s ended before the run was done", processName(w.Process))
-	if n := r.Counts[jobcontrol.Suspended]; n > 0 && r.Counts[jobcontrol.Queued]+r.Counts[jobcontrol.Scheduled] == 0 {
-		message = fmt.Sprintf("interrupted: %d of its builds are suspended and wait for a decision", n)
-	}
-	_, err = t.exec(`UPDATE {runs} SET state = 7, message = $2 WHERE id = $1`, id, message)
+	_, err = t.exec(`UPDATE {runs} SET state = 7, message = $2 WHERE id = $1`, id, codec.Interrupted(r.Counts, w.Process))
 	return err == nil, err
-}
-
-func processName(p jobcontrol.Process) string {
-	name := "its program"
-	if p.PID != 0 {
-		name = fmt.Sprintf("process %d", p.PID)
-	}
-	if p.Host != "" {
-		name += " on " + p.Host
-	}
-	return name
 }
 
 // requeue puts a running build back whose worker is gone. A lost attempt is
@@ -207,20 +189,12 @@ func (t *tx) requeue(g *guarded, w *jobcontrol.Worker, lost bool) error {
 		return err
 	}
 	g.lost++
-	var report [8]byte
-	_, _ = rand.Read(report[:]) // never fails (crypto/rand)
-	c := jobcontrol.Claim{Build: g.id, Worker: g.worker, Epoch: g.epoch, Number: g.claim}
-	p, err := codec.Pack(c, jobcontrol.Ended{State: jobcontrol.Failed, Attempt: jobcontrol.Attempt{
-		Number: g.attempts + 1, StartedAt: codec.TimeOf(g.attemptStarted), FinishedAt: t.now,
-		Failure: &jobcontrol.Failure{
-			Kind: jobcontrol.FailLost, Report: hex.EncodeToString(report[:]),
-			Message: fmt.Sprintf("lost with its worker (process %d)%s", w.Process.PID, times(g.lost)),
-		},
-	}}, t.now)
+	p, err := codec.PackLost(jobcontrol.Claim{Build: g.id, Worker: g.worker, Epoch: g.epoch, Number: g.claim},
+		jobcontrol.Attempt{Number: g.attempts + 1, StartedAt: codec.TimeOf(g.attemptStarted), FinishedAt: t.now}, w.Process, g.lost)
 	if err != nil {
 		return err
 	}
-	if int64(g.lost) > limit {
+	if int64(g.lost) > limit && g.stopping == 0 {
 		return t.loseForGood(g, p)
 	}
 	if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
@@ -232,13 +206,6 @@ func (t *tx) requeue(g *guarded, w *jobcontrol.Worker, lost bool) error {
 		return err
 	}
 	return t.stop([]*guarded{g})
-}
-
-func times(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return fmt.Sprintf(" %d times", n)
 }
 
 func (t *tx) loseForGood(g *guarded, p *codec.Packed) error {

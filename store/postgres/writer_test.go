@@ -216,6 +216,35 @@ func TestClaimUnheard(t *testing.T) {
 	}
 }
 
+// TestClaimIncomplete: builds whose jobs could not be read after they had been
+// claimed do not stay with a worker that was not told of them.
+func TestClaimIncomplete(t *testing.T) {
+	s, other, l, _ := openPair(t)
+	lone(t, other, "a", 4) // s does not know the job
+	rename := func(from, to string) {
+		t.Helper()
+		if err := other.readOne(context.Background(), func(c *conn) error {
+			return c.scripted(`ALTER TABLE {heads} RENAME COLUMN ` + from + ` TO ` + to)
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rename("job", "hidden")
+	if _, err := s.Claim(context.Background(), l, jobcontrol.Wanted{N: 3, Services: []string{jobcontrol.DefaultService}}); err == nil {
+		t.Fatal("the jobs of the builds were found")
+	}
+	rename("hidden", "job")
+	again := claim(t, s, l, 100)
+	if len(again) != 4 {
+		t.Fatalf("claimed %d", len(again))
+	}
+	for _, b := range again {
+		if _, err := s.Finish(context.Background(), b.Claim, success(1)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestEverythingAtOnce: two programs do all they can at once. Nothing waits for
 // each other forever, no error comes that is none, and the sums are right.
 func TestEverythingAtOnce(t *testing.T) {

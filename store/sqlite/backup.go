@@ -89,13 +89,34 @@ func Restore(ctx context.Context, from, path string, opts Options) (kept string,
 	if err := renew(ctx, temp, opts, old); err != nil {
 		return "", err
 	}
-	if old.c != nil {
-		kept = path + ".before-" + time.Now().UTC().Format("20060102T150405.000000")
-		if err := os.Rename(path, kept); err != nil {
-			return "", unavailable(err)
-		}
+	if old.c == nil {
+		return "", publish(temp, path, false)
 	}
-	return kept, publish(temp, path, false)
+	// At first what is there gets a second name: there is a store at every moment.
+	kept = path + ".before-" + time.Now().UTC().Format("20060102T150405.000000")
+	if err := os.Link(path, kept); err != nil {
+		return "", unavailable(err)
+	}
+	if err = syncFile(filepath.Dir(path)); err != nil {
+		err = unavailable(err)
+	} else {
+		err = publish(temp, path, true)
+	}
+	if err != nil && sameFile(path, kept) {
+		_ = os.Remove(kept) // nothing was replaced: it has one name again
+		kept = ""
+	}
+	return kept, err
+}
+
+// sameFile tells whether two names are of one file.
+func sameFile(a, b string) bool {
+	one, err := os.Lstat(a)
+	if err != nil {
+		return false
+	}
+	two, err := os.Lstat(b)
+	return err == nil && os.SameFile(one, two)
 }
 
 // seized is a store that nobody uses, and nobody can open until it is released.

@@ -174,3 +174,48 @@ func TestRestoreRefused(t *testing.T) {
 		t.Errorf("in the place of a damaged store: %q, %v", kept, err)
 	}
 }
+
+// While a store is replaced there is always one, the old one or the new one.
+func TestRestoreAlwaysThere(t *testing.T) {
+	ctx, dir := t.Context(), t.TempDir()
+	path, from := filepath.Join(dir, "state.db"), filepath.Join(dir, "copy.db")
+	s := installed(t, path)
+	if err := errors.Join(s.Backup(ctx, from, false), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	looking, stop := context.WithCancel(ctx)
+	missed := make(chan int)
+	go func() {
+		n := 0
+		for looking.Err() == nil {
+			if _, err := os.Stat(path); err != nil {
+				n++
+			}
+		}
+		missed <- n
+	}()
+	names := map[string]bool{}
+	for range 20 {
+		kept, err := sqlite.Restore(ctx, from, path, sqlite.Options{})
+		if err != nil {
+			t.Error(err)
+		}
+		names[kept] = true
+	}
+	stop()
+	if n := <-missed; n > 0 {
+		t.Errorf("there was no store %d times", n)
+	}
+	now, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kept := range names {
+		if old, err := os.Stat(kept); err != nil || os.SameFile(old, now) {
+			t.Errorf("%s: %v", kept, err)
+		}
+	}
+	if len(names) != 20 {
+		t.Errorf("%d stores were kept", len(names))
+	}
+}

@@ -175,13 +175,13 @@ func (t *tx) adopt(r *runRow, l jobcontrol.Lease) error {
 		return err
 	}
 	// As many claims as there are builds, so that each number follows from the id.
-	var claim int64
-	if _, err := t.returning(func(r *row) { claim = r.int() }, `UPDATE sequences SET claim = claim + ? RETURNING claim`, last-first+1); err != nil {
+	claim, err := t.claims(int(last - first + 1))
+	if err != nil {
 		return err
 	}
-	_, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id - ?
+	_, err = t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id - ?
 		WHERE id BETWEEN ? AND ? AND (state < 7 OR ran > 0 AND cleaned = 0)`,
-		l.Worker, l.Epoch, claim, last, first, last)
+		l.Worker, l.Epoch, claim, first, first, last)
 	return err
 }
 

@@ -153,14 +153,14 @@ func (t *tx) admit(n *jobcontrol.NewRun, builds []newBuild) (met int64, err erro
 				return 0, err
 			}
 			if n.Lease == nil && b.service.Draining && !b.Made.State.Final() {
-				return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: service %s drains and accepts nothing new", b.Made.Job, b.service.Name)
+				return 0, jobcontrol.DrainingConflict(b.Made.Job, b.service.Name)
 			}
 		}
 		if b.Made.Unique == "" || b.Made.State.Final() {
 			continue
 		}
 		if other := mine[b.Made.Unique]; other != nil {
-			return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: it is unique, and equals that of %s in the same run", b.Made.Job, other.Made.Job)
+			return 0, jobcontrol.UniqueMemberConflict(b.Made.Job, other.Made.Job)
 		}
 		met = 0
 		if _, err = t.first(func(r *row) {
@@ -172,7 +172,7 @@ func (t *tx) admit(n *jobcontrol.NewRun, builds []newBuild) (met int64, err erro
 			return 0, err
 		}
 		if met != 0 && len(builds) > 1 {
-			return 0, jobcontrol.Errorf(jobcontrol.Conflict, "cannot create a build of %s: it is unique, and build %d is not finished", b.Made.Job, met)
+			return 0, jobcontrol.UniqueConflict(b.Made.Job, met)
 		}
 		if mine == nil {
 			mine = map[string]*newBuild{}

@@ -42,15 +42,8 @@ func (t *tx) deleteBuild(id int64) (*jobcontrol.Build, error) {
 			return nil, err
 		}
 	}
-	first, last := codec.Span(id)
-	for _, text := range []string{
-		`DELETE FROM attempts WHERE id BETWEEN ? AND ?`,
-		`DELETE FROM logs WHERE id BETWEEN ? AND ?`,
-		`DELETE FROM progress WHERE id BETWEEN ? AND ?`,
-	} {
-		if _, err := t.exec(text, first, last); err != nil {
-			return nil, err
-		}
+	if err := t.removeParts(id); err != nil {
+		return nil, err
 	}
 	if _, err := t.exec(`DELETE FROM builds WHERE id = ?`, id); err != nil {
 		return nil, err
@@ -62,6 +55,21 @@ func (t *tx) deleteBuild(id int64) (*jobcontrol.Build, error) {
 		return b, err
 	}
 	return b, t.stepDone(run.ID)
+}
+
+// removeParts removes what belongs to a build.
+func (t *tx) removeParts(build int64) error {
+	first, last := codec.Span(build)
+	for _, text := range []string{
+		`DELETE FROM attempts WHERE id BETWEEN ? AND ?`,
+		`DELETE FROM logs WHERE id BETWEEN ? AND ?`,
+		`DELETE FROM progress WHERE id BETWEEN ? AND ?`,
+	} {
+		if _, err := t.exec(text, first, last); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bequeath gives the result of a build that is deleted to the next one that has no own.

@@ -20,15 +20,6 @@ type ended struct {
 	pins                      json.RawMessage
 }
 
-// resultOf returns the build whose result a finished build has: its own, that
-// of ResultOf, or 0.
-func resultOf(b *jobcontrol.Build) int64 {
-	if len(b.Result) > 0 {
-		return b.ID
-	}
-	return b.ResultOf
-}
-
 // headOfNew enters a new build, which is the newest of its job, and returns the
 // number of its head and the build whose result stands.
 func (t *tx) headOfNew(b *jobcontrol.Build) (head, result int64, err error) {

@@ -252,7 +252,7 @@ func (t *tx) insertEnd(b *newBuild, head, definition int64) error {
 	}
 	return t.headEnded(&ended{
 		id: v.ID, head: head, definition: definition, state: v.State, at: v.FinishedAt, pins: codec.EncodePins(v.Pins),
-		changed: v.Changed != nil && *v.Changed, result: resultOf(v),
+		changed: v.Changed != nil && *v.Changed, result: codec.ResultOf(v),
 	})
 }
 
@@ -290,13 +290,7 @@ func (t *tx) definition(hash string, body []byte) (definition, error) {
 
 // fatal tells whether a lost attempt of the job fails its build.
 func fatal(body []byte) bool {
-	if !bytes.Contains(body, []byte(`"on_lost"`)) {
-		return false
-	}
-	var job struct {
-		OnLost string `json:"on_lost"`
-	}
-	return json.Unmarshal(body, &job) == nil && job.OnLost == "fail"
+	return bytes.Contains(body, []byte(`"on_lost"`)) && codec.PolicyOf(body).Fatal
 }
 
 // origin is how a Run came to be.

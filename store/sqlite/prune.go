@@ -247,15 +247,8 @@ func (p *pruning) remove(t *tx, id int64) error {
 	if err != nil {
 		return err
 	}
-	from, to := codec.Span(id)
-	for _, text := range []string{
-		`DELETE FROM attempts WHERE id BETWEEN ? AND ?`,
-		`DELETE FROM logs WHERE id BETWEEN ? AND ?`,
-		`DELETE FROM progress WHERE id BETWEEN ? AND ?`,
-	} {
-		if _, err := t.exec(text, from, to); err != nil {
-			return err
-		}
+	if err := t.removeParts(id); err != nil {
+		return err
 	}
 	if _, err := t.exec(`DELETE FROM builds WHERE id = ?`, id); err != nil {
 		return err

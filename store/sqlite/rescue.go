@@ -2,10 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
-	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -168,23 +164,8 @@ func (t *tx) interrupt(id int64, w *workerRow) (bool, error) {
 		_, err := t.exec(`UPDATE builds SET open = 7, worker = 0, epoch = 0, claim = 0 WHERE id = ?`, id)
 		return err == nil, err
 	}
-	message := fmt.Sprintf("interrupted: %s ended before the run was done", processName(w.Process))
-	if n := r.Counts[jobcontrol.Suspended]; n > 0 && r.Counts[jobcontrol.Queued]+r.Counts[jobcontrol.Scheduled] == 0 {
-		message = fmt.Sprintf("interrupted: %d of its builds are suspended and wait for a decision", n)
-	}
-	_, err = t.exec(`UPDATE runs SET state = 7, message = ? WHERE id = ?`, message, id)
+	_, err = t.exec(`UPDATE runs SET state = 7, message = ? WHERE id = ?`, codec.Interrupted(r.Counts, w.Process), id)
 	return err == nil, err
-}
-
-func processName(p jobcontrol.Process) string {
-	name := "its program"
-	if p.PID != 0 {
-		name = fmt.Sprintf("process %d", p.PID)
-	}
-	if p.Host != "" {
-		name += " on " + p.Host
-	}
-	return name
 }
 
 // requeue puts a running build back whose worker is gone. A lost attempt is
@@ -202,16 +183,8 @@ func (t *tx) requeue(g *guarded, w *workerRow, lost bool) error {
 		return err
 	}
 	g.lost++
-	var report [8]byte
-	_, _ = rand.Read(report[:]) // never fails (crypto/rand)
-	c := jobcontrol.Claim{Build: g.id, Worker: g.worker, Epoch: g.epoch, Number: g.claim}
-	p, err := codec.Pack(c, jobcontrol.Ended{State: jobcontrol.Failed, Attempt: jobcontrol.Attempt{
-		Number: g.attempts + 1, StartedAt: codec.TimeOf(g.attemptStarted), FinishedAt: t.now,
-		Failure: &jobcontrol.Failure{
-			Kind: jobcontrol.FailLost, Report: hex.EncodeToString(report[:]),
-			Message: fmt.Sprintf("lost with its worker (process %d)%s", w.Process.PID, times(g.lost)),
-		},
-	}}, t.now)
+	p, err := codec.PackLost(jobcontrol.Claim{Build: g.id, Worker: g.worker, Epoch: g.epoch, Number: g.claim},
+		jobcontrol.Attempt{Number: g.attempts + 1, StartedAt: codec.TimeOf(g.attemptStarted), FinishedAt: t.now}, w.Process, g.lost)
 	if err != nil {
 		return err
 	}
@@ -225,13 +198,6 @@ func (t *tx) requeue(g *guarded, w *workerRow, lost bool) error {
 		return err
 	}
 	return t.insertAttempt(p)
-}
-
-func times(n int) string {
-	if n == 1 {
-		return ""
-	}
-	return fmt.Sprintf(" %d times", n)
 }
 
 func (t *tx) loseForGood(g *guarded, p *codec.Packed) error {
@@ -266,13 +232,5 @@ func (t *tx) maxLost(id int64) (int, error) {
 		`SELECT d.body FROM builds b CROSS JOIN definitions d ON d.id = b.definition WHERE b.id = ?`, id); err != nil {
 		return 0, err
 	}
-	var job struct {
-		MaxLost *int   `json:"max_lost"`
-		OnLost  string `json:"on_lost"`
-	}
-	_ = json.Unmarshal([]byte(body), &job) // a definition that is no JSON has the defaults
-	if job.OnLost == "fail" {
-		return 0, nil
-	}
-	return (&jobcontrol.Job{MaxLost: job.MaxLost}).MaxLostOrDefault(), nil
+	return codec.PolicyOf([]byte(body)).MaxLost, nil
 }

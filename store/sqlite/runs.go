@@ -45,11 +45,9 @@ func scanRun(r *row) (v runRow, err error) {
 	if json.Unmarshal([]byte(r.text()), &v.Targets) != nil {
 		return v, &codec.Damaged{What: "targets of a run"}
 	}
-	if counts := r.json(); counts != nil && json.Unmarshal(counts, &v.Counts) != nil {
-		return v, &codec.Damaged{What: "counts of a run"}
-	}
+	v.Counts, err = codec.DecodeCounts(r.json())
 	v.detached = r.bool()
-	return v, nil
+	return v, err
 }
 
 // scanLone makes the Run that a lone build is.

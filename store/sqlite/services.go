@@ -91,10 +91,8 @@ func (t *tx) freed(service int64) {
 
 // PutServices describes services; see [jobcontrol.Services].
 func (s *Store) PutServices(ctx context.Context, project string, services []jobcontrol.Service) error {
-	for i := range services {
-		if err := services[i].Check(); err != nil {
-			return err
-		}
+	if err := jobcontrol.CheckServices(services); err != nil {
+		return err
 	}
 	return s.write(ctx, "put-services", func(t *tx) error {
 		for i := range services {

@@ -198,6 +198,30 @@ func testCreateKey(w *world) {
 	n = w.graph("a")
 	n.Key = "lone"
 	w.equal("lone", w.create(n).ID, w.create(n).ID)
+
+	// So it does where the answer was a Run that there was: after its end, too.
+	n = w.unique("x", "u")
+	met := w.create(n)
+	n.Key = "met"
+	w.equal("met", met.ID, w.create(n).ID)
+	many := w.unique("x", "u")
+	many.Key = "met by many"
+	ids, err := w.s.CreateRuns(w.ctx, []jobcontrol.NewRun{many})
+	w.ok(err)
+	w.equal("met by many", []int64{met.ID}, ids)
+	mustFinish(w, w.takes(w.l, "x").claim("x"), ended(jobcontrol.Successful, 1))
+	w.unchanged("a repeated CreateRun", func() {
+		again := w.create(n)
+		w.equal("run", w.runOf(met), *again.Run)
+		w.equal("builds", []jobcontrol.Build{w.build(met, "x")}, again.builds)
+		ids, err := w.s.CreateRuns(w.ctx, []jobcontrol.NewRun{many, n})
+		w.ok(err)
+		w.equal("ids", []int64{met.ID, met.ID}, ids)
+	})
+	n.Key = "later"
+	if w.create(n).ID == met.ID {
+		w.Fatal("the unique key was not freed")
+	}
 }
 
 // testCreateInvalid: what cannot be executed is refused.

@@ -87,6 +87,10 @@ func testServices(w *world) {
 	w.unchanged("an invalid service", func() {
 		err := w.s.PutServices(w.ctx, "", []jobcontrol.Service{{Name: "c"}, {Name: "d", Rate: -1}})
 		w.refused(err, jobcontrol.ErrInvalid)
+		err = w.s.PutServices(w.ctx, "", []jobcontrol.Service{{Name: "c"}, {Name: "d"}, {Name: "c", Rate: 1}})
+		w.refused(err, jobcontrol.ErrInvalid)
+		err = w.s.PutServices(w.ctx, "", []jobcontrol.Service{{Name: "c", Fallback: "d"}, {Name: "d", Fallback: "c"}})
+		w.refused(err, jobcontrol.ErrInvalid)
 	})
 	// One without a description is listed while it has builds.
 	m := w.freeIn("c", "x", "")
@@ -149,6 +153,9 @@ func testServicePaused(w *world) {
 		for _, n := range []jobcontrol.NewRun{lone, several} {
 			_, _, err := w.s.CreateRun(w.ctx, n)
 			w.refused(err, jobcontrol.ErrConflict)
+			last := n.Builds[len(n.Builds)-1].Build.Job
+			w.equal("error", jobcontrol.DrainingConflict(last, "s").Error(), err.Error())
+			w.equal("hint", jobcontrol.HintOf(jobcontrol.DrainingConflict(last, "s")), jobcontrol.HintOf(err))
 			_, err = w.s.CreateRuns(w.ctx, []jobcontrol.NewRun{w.detached("ok"), n})
 			w.refused(err, jobcontrol.ErrConflict)
 		}

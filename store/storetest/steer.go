@@ -378,3 +378,52 @@ func testRescueStops(w *world) {
 		w.drop(aside)
 	}
 }
+
+// testRescueStopsLast: what was asked of a build's worker is carried out even if
+// the attempt that is lost with it is one too many.
+func testRescueStopsLast(w *world) {
+	pid := 100
+	for _, test := range []struct {
+		job  jobcontrol.Job
+		lost int // how often until it would fail
+	}{
+		{jobcontrol.Job{ID: "never", MaxLost: ptr(0)}, 1},
+		{jobcontrol.Job{ID: "once", MaxLost: ptr(1)}, 2},
+		{jobcontrol.Job{ID: "fail", OnLost: "fail"}, 1},
+	} {
+		for _, transition := range []jobcontrol.Transition{jobcontrol.ToCancel, jobcontrol.ToSuspend} {
+			n := w.detached("x", "after<x")
+			n.Builds[0] = w.newBuild(&test.job)
+			m := w.create(n)
+			alone := want(1)
+			alone.Alone = true
+			for i := 1; i <= test.lost; i++ {
+				pid++
+				b := w.ask(w.register(pid), alone).Builds[0]
+				if b.State != jobcontrol.Running {
+					w.ok(w.s.Start(w.ctx, []jobcontrol.Claim{b.Claim}, nil))
+				}
+				if i == test.lost {
+					_, err := w.s.Steer(w.ctx, b.ID, transition)
+					w.ok(err)
+				}
+				w.kill(pid)
+			}
+			b := w.build(m, test.job.ID)
+			w.equal("lost", []int{test.lost, test.lost}, []int{b.Lost, b.Attempts})
+			w.equal("stopping", jobcontrol.Transition(""), b.Stopping)
+			if transition == jobcontrol.ToSuspend {
+				w.states(m, test.job.ID+"=suspended after=waiting")
+				w.drop(m)
+				continue
+			}
+			w.states(m, test.job.ID+"=cancelled after=blocked")
+			w.equal("kind", jobcontrol.FailCancel, b.Failure.Kind)
+			attempts, err := w.s.Attempts(w.ctx, b.ID)
+			w.ok(err)
+			w.equal("attempts", test.lost, len(attempts))
+			w.equal("kind of the last attempt", jobcontrol.FailLost, attempts[test.lost-1].Failure.Kind)
+			w.equal("run", jobcontrol.RunCancelled, w.runOf(m).State)
+		}
+	}
+}

@@ -100,6 +100,7 @@ func TestPlain(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 		{"DetachedCleaningLone", testDetachedCleaningLone},
 		{"DetachedCancel", testDetachedCancel},
 		{"RescueStops", testRescueStops},
+		{"RescueStopsLast", testRescueStopsLast},
 		{"Steer", testSteer},
 		{"SteerClaimed", testSteerClaimed},
 		{"SteerReady", testSteerReady},

@@ -108,6 +108,9 @@ func testUniqueMembers(w *world) {
 		w.unchanged("a conflict", func() {
 			_, _, err := w.s.CreateRun(w.ctx, n)
 			w.refused(err, jobcontrol.ErrConflict)
+			if jobcontrol.HintOf(err) == "" {
+				w.Fatalf("the error has no hint: %v", err)
+			}
 			for _, word := range words {
 				if !strings.Contains(err.Error(), word) {
 					w.Fatalf("the error does not say %s: %v", word, err)
@@ -118,7 +121,7 @@ func testUniqueMembers(w *world) {
 		})
 	}
 	conflict(several("", "k"), "y", fmt.Sprint(lone.ID))
-	conflict(several("m", "", "m"), "z")
+	conflict(several("m", "", "m"), "x", "z")
 	w.drop(lone)
 	m := w.create(several("", "k", "m"))
 	conflict(several("m"), "x", fmt.Sprint(m.id("z")))
