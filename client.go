@@ -104,8 +104,9 @@ type Queuer interface {
 	Steer(ctx context.Context, build int64, t Transition) (*Build, error)
 	// PutServices describes services of the project; see [Services.PutServices].
 	PutServices(ctx context.Context, services []Service) error
-	// ResetService makes a service as if nobody had described it.
-	ResetService(ctx context.Context, name string) error
+	// ResetService forgets what was set by hand: the service is as described, in
+	// the same write, or, nil, as if nobody had described it.
+	ResetService(ctx context.Context, name string, as *Service) error
 }
 
 // Enqueued is what one build that is enqueued has beside its job. The zero value

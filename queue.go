@@ -88,8 +88,9 @@ type Services interface {
 	// (Manual) is changed only by a service with Manual set; reset makes one
 	// that is not. Paused and Draining are kept unless Manual is set.
 	PutServices(ctx context.Context, project string, services []Service) error
-	// ResetService makes a service as if nobody had described it.
-	ResetService(ctx context.Context, project, name string) error
+	// ResetService forgets what was set by hand: the service is as described (its
+	// Name is not used), in the same write, or, nil, as if nobody had described it.
+	ResetService(ctx context.Context, project, name string, as *Service) error
 	// Services returns the services that are described or have builds that are
 	// not final, by name, with the numbers of these builds. Builds of foreground
 	// Runs are of no service here: no worker of it executes them.

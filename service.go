@@ -1,6 +1,7 @@
 package jobcontrol
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -69,6 +70,16 @@ func (s *Service) Check() error {
 		return CheckName("service", s.Fallback)
 	}
 	return nil
+}
+
+// DescribedAs is the description that a service is reset to, under its name; nil: none.
+func DescribedAs(name string, as *Service) (*Service, error) {
+	if as == nil {
+		return nil, nil
+	}
+	s := *as
+	s.Name, s.Manual = cmp.Or(name, DefaultService), false
+	return &s, s.Check()
 }
 
 // CheckServices returns an error unless every service is valid, named once, and

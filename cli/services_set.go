@@ -251,10 +251,11 @@ func resetService(ctx context.Context, e *environment, name string) error {
 
 // resetTo makes a service what the file says of it, and shows it.
 func (e *environment) resetTo(ctx context.Context, s *opened, name string) error {
-	if err := s.client.ResetService(ctx, name); err != nil {
-		return err
+	var as *jobcontrol.Service
+	if i := slices.IndexFunc(s.services, func(v jobcontrol.Service) bool { return v.Name == name }); i >= 0 {
+		as = &s.services[i]
 	}
-	if err := s.describe(ctx); err != nil {
+	if err := s.client.ResetService(ctx, name, as); err != nil {
 		return err
 	}
 	all, err := s.client.Services(ctx)

@@ -183,10 +183,10 @@ func (c *Client) PutServices(ctx context.Context, services []jobcontrol.Service)
 }
 
 // ResetService implements [jobcontrol.Queuer].
-func (c *Client) ResetService(ctx context.Context, name string) error {
+func (c *Client) ResetService(ctx context.Context, name string, as *jobcontrol.Service) error {
 	defer c.queue.forgetServices()
 	name = cmp.Or(name, jobcontrol.DefaultService)
-	return persist(ctx, func() error { return c.cfg.Store.ResetService(ctx, c.cfg.Project, name) })
+	return persist(ctx, func() error { return c.cfg.Store.ResetService(ctx, c.cfg.Project, name, as) })
 }
 
 // Workers implements [jobcontrol.Reader].

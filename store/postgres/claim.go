@@ -164,7 +164,12 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 		var more bool
 		var again []claimedRow
 		began := time.Now()
+		before := out
 		out, again, slowly, more, err = s.claimFrom(ctx, l, n-len(rows), services, from)
+		if slowly && len(rows) > 0 { // a limit came between: what was claimed already is claimed
+			before.More = true
+			return before, rows, false, nil
+		}
 		if err != nil || slowly {
 			return nil, nil, slowly, err
 		}

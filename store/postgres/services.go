@@ -65,12 +65,19 @@ func (t *tx) enterClaims(service int64) error {
 }
 
 // ResetService forgets the description of a service; see [jobcontrol.Services].
-func (s *Store) ResetService(ctx context.Context, project, name string) error {
+func (s *Store) ResetService(ctx context.Context, project, name string, as *jobcontrol.Service) error {
+	described, err := jobcontrol.DescribedAs(name, as)
+	if err != nil {
+		return err
+	}
 	return s.write(ctx, "reset-service", func(t *tx) error {
 		t.news.ready = true
 		_, err := t.exec(`UPDATE {services} SET described = false, concurrency = 0, key_concurrency = 0, rate = 0, rate_per = 0, priority = 0,
 			fallback = '', key = NULL, manual = false, paused = false, draining = false WHERE project = $1 AND name = $2`, project, serviceOf(name))
-		return err
+		if err != nil || described == nil {
+			return err
+		}
+		return t.putService(project, described)
 	})
 }
 

@@ -127,13 +127,20 @@ func (t *tx) putService(project string, n jobcontrol.Service) error {
 }
 
 // ResetService forgets how a service was described; see [jobcontrol.Services].
-func (s *Store) ResetService(ctx context.Context, project, name string) error {
+func (s *Store) ResetService(ctx context.Context, project, name string, as *jobcontrol.Service) error {
+	described, err := jobcontrol.DescribedAs(name, as)
+	if err != nil {
+		return err
+	}
 	return s.write(ctx, "reset-service", func(t *tx) error {
 		name := serviceName(name)
 		delete(t.services, headName{project, name})
 		n, err := t.exec(`UPDATE services SET settings = NULL, rate_at = 0 WHERE project = ? AND name = ? AND settings IS NOT NULL`, project, name)
 		t.hint = t.hint || n > 0
-		return err
+		if err != nil || described == nil {
+			return err
+		}
+		return t.putService(project, *described)
 	})
 }
 

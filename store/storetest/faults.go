@@ -187,7 +187,7 @@ func (w *world) queueStory(step func(name string, call func() error)) {
 	step("PutServices", func() error {
 		return w.s.PutServices(w.ctx, "", []jobcontrol.Service{{Name: "s", Concurrency: 5}, {Name: "t", Paused: true, Manual: true}})
 	})
-	step("ResetService", func() error { return w.s.ResetService(w.ctx, "", "t") })
+	step("ResetService", func() error { return w.s.ResetService(w.ctx, "", "t", nil) })
 	var many []jobcontrol.NewRun
 	for i, nodes := range [][]string{{"q", "r<q", "s"}, {"lone"}, {"stop"}, {"never", "later"}} {
 		n := w.detached(nodes...)

@@ -369,8 +369,8 @@ func (f *FaultyStore) PutServices(ctx context.Context, project string, services 
 }
 
 // ResetService is that of the store, or fails.
-func (f *FaultyStore) ResetService(ctx context.Context, project, name string) error {
-	return f.do(ctx, "ResetService", func() error { return f.store.ResetService(ctx, project, name) })
+func (f *FaultyStore) ResetService(ctx context.Context, project, name string, as *jobcontrol.Service) error {
+	return f.do(ctx, "ResetService", func() error { return f.store.ResetService(ctx, project, name, as) })
 }
 
 // Services is that of the store, or fails.

@@ -75,13 +75,25 @@ func testServices(w *world) {
 	described(a, hand)
 
 	// Reset: as if nobody had described it; the next file does.
-	w.ok(w.s.ResetService(w.ctx, "", "b"))
-	w.unchanged("a repeated reset", func() { w.ok(w.s.ResetService(w.ctx, "", "b")) })
+	w.ok(w.s.ResetService(w.ctx, "", "b", nil))
+	w.unchanged("a repeated reset", func() { w.ok(w.s.ResetService(w.ctx, "", "b", nil)) })
 	described(a)
 	b.Concurrency = 7
 	w.put(b)
 	described(a, b)
-	w.ok(w.s.ResetService(w.ctx, "", "nobody"))
+	w.ok(w.s.ResetService(w.ctx, "", "nobody", nil))
+
+	// Reset to how it is described: what was set by hand is gone, in one write.
+	w.put(hand)
+	described(a, hand)
+	w.ok(w.s.ResetService(w.ctx, "", "b", &b))
+	described(a, b)
+	w.put(jobcontrol.Service{Name: "b", Concurrency: 9})
+	b.Concurrency = 9
+	described(a, b)
+	w.unchanged("a reset to what is invalid", func() {
+		w.refused(w.s.ResetService(w.ctx, "", "b", &jobcontrol.Service{Rate: -1}), jobcontrol.ErrInvalid)
+	})
 
 	// What is wrong is refused, and changes nothing.
 	w.unchanged("an invalid service", func() {
@@ -140,7 +152,7 @@ func testServicePaused(w *world) {
 	mustFinish(w, got.claim("a"), ended(jobcontrol.Successful, 1))
 	w.equal("run", jobcontrol.RunSuccessful, w.runOf(m).State)
 	w.freeIn("s", "c", "")
-	w.ok(w.s.ResetService(w.ctx, "", "s"))
+	w.ok(w.s.ResetService(w.ctx, "", "s", nil))
 	w.takes(w.l, "b c", "s")
 
 	lone := w.detached("x")
