@@ -40,14 +40,14 @@ type foreground struct {
 	jobs   map[string]*jobcontrol.Job // definitions by hash
 	kept   results
 
-	due      byOrder   // builds to start, smallest (phase, place) first
-	later    byTime    // builds whose time has not come
-	active   int       // attempts that occupy a slot
-	unstored int       // attempts, and marks, that are not stored yet
-	unmarked []*member // attempts that are not marked as running yet
-	alone    bool      // a build that was lost before is executed, and nothing beside it
-	stopping bool      // nothing new is started
-	fault    error     // of the store
+	due      byOrder       // builds to start, smallest (phase, place) first
+	later    byTime        // builds whose time has not come
+	active   int           // attempts that occupy a slot
+	unstored int           // attempts, and marks, that are not stored yet
+	unmarked []*member     // attempts that are not marked as running yet
+	alone    bool          // a build that was lost before is executed, and nothing beside it
+	stopping bool          // nothing new is started
+	fault    error         // of the store
 	armed    time.Time     // when the loop will look by itself, by the store's clock
 	wake     chan struct{} // has the loop look now
 	stops    chan error    // wishes to cancel, from elsewhere
