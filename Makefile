@@ -67,7 +67,7 @@ fuzz: ## fuzz every target, each for FUZZTIME
 
 .PHONY: chaos
 chaos: ## break the queue in every way and check its promises (root for some; up to 45 minutes; SEED=1)
-	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -tags failpoints -run TestChaos ./internal/chaos -chaos.minutes=45 -chaos.seed=$(or $(SEED),1)
+	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -tags failpoints -run 'TestChaos|TestTakeover' ./internal/chaos -chaos.minutes=45 -chaos.seed=$(or $(SEED),1)
 
 .PHONY: soak
 soak: ## an hour of busy workers, in which no lease may end
