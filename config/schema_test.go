@@ -57,7 +57,8 @@ func TestSchemaKeys(t *testing.T) {
 	s := readSchema(t)
 	file, job := s.keysOf(t, map[string]any(s)), s.keysOf(t, s.definition("job"))
 	service := s.keysOf(t, s.definition("service"))
-	for _, name := range []string{"task", "http"} {
+	retention := s.keysOf(t, s.definition("retention"))
+	for _, name := range []string{"task", "http", "log ages"} {
 		parts := s.definition(name).(map[string]any)["anyOf"].([]any)
 		s.keysOf(t, parts[len(parts)-1])
 	}
@@ -78,7 +79,7 @@ func TestSchemaKeys(t *testing.T) {
 	for _, part := range []struct {
 		title string
 		keys  map[string]bool
-	}{{"## Top-level keys", file}, {"## Keys of a job", job}, {"## Services", service}} {
+	}{{"## Top-level keys", file}, {"## Keys of a job", job}, {"## Services", service}, {"## Retention", retention}} {
 		_, text, found := strings.Cut(string(data), part.title+"\n")
 		if !found {
 			t.Errorf("docs/file.md has no %s", part.title)
