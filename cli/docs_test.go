@@ -33,6 +33,7 @@ import (
 //
 //	<!-- not executed: WHY -->        of the next block
 //	<!-- executed by a job -->        the next block's commands are those of a job
+//	<!-- printed by: COMMAND -->      the next block is what this prints
 //	<!-- executed first: COMMANDS --> what the reader has done before
 //	<!-- in the clone -->             what follows is done in a clone of the repository
 //	<!-- goes on -->                  the chapter goes on with the session of the one before
@@ -158,6 +159,11 @@ func (c *chapter) block(n int, language string, lines []string, mark, why string
 		if len(why) < 10 {
 			c.t.Errorf("%s: the block does not say why it is not executed", c.place(n))
 		}
+		return
+	}
+	if mark == "printed by" {
+		c.add(n, why)
+		c.check("prints", n, text)
 		return
 	}
 	switch language {
