@@ -379,3 +379,48 @@ func TestDocsPattern(t *testing.T) {
 		}
 	}
 }
+
+// TestDocsLinks: what the documents link to is there.
+func TestDocsLinks(t *testing.T) {
+	names, err := filepath.Glob("../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link, fence := regexp.MustCompile(`\]\(([^)\s]+)\)`), regexp.MustCompile("(?ms)^```.*?^```$|`[^`\n]*`")
+	links := 0
+	for _, name := range append(names, "../README.md", "../ARCHITECTURE.md") {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(fence.ReplaceAllString(string(data), ""), -1) {
+			file, part, _ := strings.Cut(m[1], "#")
+			if strings.Contains(m[1], "://") {
+				continue
+			}
+			links++
+			to := name
+			if file != "" {
+				to = filepath.Join(filepath.Dir(name), file)
+			}
+			target, err := os.ReadFile(to)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			} else if part != "" && !slices.Contains(anchors(string(target)), part) {
+				t.Errorf("%s: %s has no chapter #%s", name, to, part)
+			}
+		}
+	}
+	if links < 50 {
+		t.Errorf("%d links", links)
+	}
+}
+
+// anchors are what links may name of a document: its headings, as GitHub makes them.
+func anchors(text string) (out []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
+		heading := strings.ToLower(regexp.MustCompile("[^\\pL\\pN _-]").ReplaceAllString(m[1], ""))
+		out = append(out, strings.ReplaceAll(heading, " ", "-"))
+	}
+	return out
+}
