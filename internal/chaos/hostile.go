@@ -14,9 +14,9 @@ import (
 	"github.com/jobcontrol/jobcontrol"
 )
 
-// hostileScripts are commands that try to leave processes behind. MARK is the
-// argument of sleep that tells them; each first says that it has begun.
-var hostileScripts = []string{
+// HostileScripts are commands that try to leave processes behind. MARK is the
+// argument of sleep that tells them, END how they end.
+var HostileScripts = []string{
 	`sleep MARK & END`,
 	`(sleep MARK &) ; END`,
 	`setsid sleep MARK & END`,
@@ -52,7 +52,7 @@ type hostile struct {
 
 // newHostile makes the i-th.
 func (t *trial) newHostile(i int) *hostile {
-	h := &hostile{id: i, end: hostileEnds[i/len(hostileScripts)%len(hostileEnds)]}
+	h := &hostile{id: i, end: hostileEnds[i/len(HostileScripts)%len(hostileEnds)]}
 	// A number of seconds that nobody else sleeps.
 	h.mark = fmt.Sprintf("86400.%d%04d%04d", os.Getpid(), t.Number, i)
 	waits := map[string]string{"exit": "sleep 0.1; exit 0", "fail": "exit 3"}
@@ -60,7 +60,7 @@ func (t *trial) newHostile(i int) *hostile {
 	if !ok {
 		last = "sleep 20; exit 0"
 	}
-	script := strings.NewReplacer("MARK", h.mark, "END", last).Replace(hostileScripts[i%len(hostileScripts)])
+	script := strings.NewReplacer("MARK", h.mark, "END", last).Replace(HostileScripts[i%len(HostileScripts)])
 	delay := time.Duration(0)
 	lost := 3
 	h.job = &jobcontrol.Job{
@@ -129,7 +129,7 @@ func (t *trial) hostileRound(ctx context.Context, c *client, list []*hostile) er
 		}
 	}
 	t.figures["hostile jobs"] += len(list)
-	left, err := leftovers(marks, 6*time.Second)
+	left, err := Leftovers(marks, 6*time.Second)
 	for _, p := range left {
 		t.figures["orphans"]++
 		t.found = append(t.found, Violation{Rule: "orphan", Text: p + " was left by a hostile job"})

@@ -1,0 +1,9 @@
+package faults
+import "github.com/jobcontrol/jobcontrol"
+var processFaults, streamFaults, fileFaults, sizeFaults []fault
+func registerHostile(*jobcontrol.Registry){}
+func registerResults(*jobcontrol.Registry){}
+var diskFaults = []fault{
+	{"disk", "three days of builds, some with logs, results, failures; pruned at the end of each to the last 24 h (SQLite)", "file and log of day 3 ≤ 1.1 × day 2", sqliteDays},
+	{"disk-postgres", "the same with PostgreSQL, VACUUM once a day", "database of day 3 ≤ 1.1 × day 2", postgresDays},
+}
