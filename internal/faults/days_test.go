@@ -34,6 +34,7 @@ type days struct {
 	client *worker.Client
 	exec   jobcontrol.Executor
 	jobs   []*jobcontrol.Job
+	large  int // bytes that each result has beside the others
 	size   func() int64
 	tidy   func()            // what the server does by itself in a day; may be nil
 	pass   func(day float64) // lets the store's time be so many days after the start
@@ -42,7 +43,8 @@ type days struct {
 // what a build of a day is told, and what it returns.
 type (
 	dayInput struct {
-		N int `json:"n"`
+		N    int `json:"n"`
+		Size int `json:"size"` // of its result, beside what it has anyway
 	}
 	dayOutput struct {
 		N    int    `json:"n"`
@@ -58,7 +60,7 @@ func newDays(t *trial, store jobcontrol.Store) *days {
 		if err != nil {
 			return out, err
 		}
-		out = dayOutput{in.N, strings.Repeat("r", 20+in.N%80)}
+		out = dayOutput{in.N, strings.Repeat("r", in.Size+20+in.N%80)}
 		log := jobcontrol.Logger(ctx, "day")
 		switch in.N % 100 {
 		case 0: // a long log
@@ -129,7 +131,7 @@ func (d *days) execute(ctx context.Context, day, n int) {
 		for _, j := range d.jobs {
 			batch := make([]jobcontrol.Enqueued, min((part+len(d.jobs)-1)/len(d.jobs), n-made))
 			for i := range batch {
-				kwargs, err := jobcontrol.EncodeArguments(map[string]any{"n": made + i})
+				kwargs, err := jobcontrol.EncodeArguments(map[string]any{"n": made + i, "size": d.large})
 				d.must(err)
 				batch[i] = jobcontrol.Enqueued{Kwargs: kwargs}
 			}

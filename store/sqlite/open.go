@@ -112,6 +112,9 @@ func (s *Store) open(ctx context.Context, path, pragmas string) error {
 	if s.file, err = identify(s.path); err != nil {
 		return err
 	}
+	if err := s.examineWAL(); err != nil {
+		return err
+	}
 	uri := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
 	if s.dsn, err = modernc.NewConnector(uri.String()); err != nil {
 		return err
