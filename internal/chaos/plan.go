@@ -43,7 +43,7 @@ func Earnest() Wanted {
 
 // Brief is what every run of the tests does.
 func Brief() Wanted {
-	return Wanted{RandomKills: 6, Stops: 2, StaleWrites: 400, ServerKills: 2, Cuts: 20, PowerCuts: 2, HostileJobs: 20}
+	return Wanted{RandomKills: 6, Stops: 2, StaleWrites: 400, ServerKills: 2, Cuts: 20, PowerCuts: 2, HostileJobs: 12}
 }
 
 // faults makes the faults of a scenario, so many of them.

@@ -1,7 +1,6 @@
 package faults
 import "github.com/jobcontrol/jobcontrol"
-var processFaults, streamFaults, fileFaults, sizeFaults []fault
-func registerHostile(*jobcontrol.Registry){}
+var streamFaults, fileFaults, sizeFaults []fault
 func registerResults(*jobcontrol.Registry){}
 var diskFaults = []fault{
 	{"F22", "a store of 10 MB as a crash left it, with its log: damaged in 13 ways", "damaged structure: noticed by open, read or doctor, always", damaged},
