@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,7 +117,7 @@ func (d *days) execute(ctx context.Context, day, n int) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d.pass(float64(day))
-	p := worker.NewPool(worker.PoolConfig{Store: d.store, Executor: d.exec, Parallel: 64, TTL: time.Minute, Log: slog.New(slog.DiscardHandler)})
+	p := worker.NewPool(worker.PoolConfig{Store: d.store, Executor: d.exec, Parallel: 64, TTL: time.Minute, Log: quiet()})
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
 	defer func() {

@@ -184,6 +184,18 @@ func registerHostile(reg *jobcontrol.Registry) {
 		})
 	}
 	handle("good", func(context.Context) error { return nil })
+	handle("once", func(ctx context.Context) error {
+		x, err := jobcontrol.Current(ctx)
+		if err != nil {
+			return err
+		}
+		f, err := os.OpenFile("executed", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(f, "%d\n", x.Build)
+		return errors.Join(err, f.Close())
+	})
 	handle("panic", func(context.Context) error { panic("on purpose") })
 	handle("nil", func(context.Context) error {
 		var m map[string]int
@@ -257,7 +269,7 @@ func misbehaving(ctx context.Context, t *trial) {
 			t.Errorf("a slot was taken for %.2f s", slowest(took))
 		}
 	}
-	w.cmd.Process.Signal(syscall.SIGTERM)
+	_ = w.cmd.Process.Signal(syscall.SIGTERM) // an error: it has ended
 	select {
 	case <-w.ended:
 	case <-time.After(20 * time.Second):

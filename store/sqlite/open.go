@@ -245,11 +245,11 @@ type file struct {
 	info fs.FileInfo
 }
 
-var errReplaced = &jobcontrol.Error{
+var errReplaced = &final{&jobcontrol.Error{
 	Code:    jobcontrol.Unavailable,
 	Message: "store unavailable: the database file was deleted or replaced while it was open",
 	Hint:    "start the program again",
-}
+}}
 
 func identify(path string) (*file, error) {
 	info, err := os.Stat(path)
