@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -83,7 +84,13 @@ func showRunByID(ctx context.Context, e *environment, o runsShowOptions) error {
 		}
 		k[job.ID] = job.Kind()
 	}
-	e.print(e.runText(run, builds, k))
+	why := ""
+	if e.screen != nil {
+		if why, err = e.failures(ctx, s.client, run, builds); err != nil {
+			return err
+		}
+	}
+	e.print(e.runText(run, builds, k, why))
 	return nil
 }
 
@@ -104,8 +111,8 @@ func drawTimeline(ctx context.Context, e *environment, s *opened, run *jobcontro
 	return e.deliver(&b, out, plural(len(t.Rows), "build"))
 }
 
-// runText is a Run for people: what it is, its builds in order, its summary.
-func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k kinds) string {
+// runText is a Run for people: what it is, its builds in order, why they failed, its summary.
+func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k kinds, why string) string {
 	now := time.Now()
 	t := newTable()
 	field := func(name string, v any) { t.add(cell{text: name, colour: bold}, v) }
@@ -128,7 +135,7 @@ func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k ki
 		unmet.add(b)
 		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b, unmet, k[b.Job]))
 	}
-	text += t.render(e.streams) + "\n" + summary(e.streams, r, builds, k)
+	text += t.render(e.streams) + cmp.Or(why, "\n") + summary(e.streams, r, builds, k)
 	if r.State == jobcontrol.RunInterrupted {
 		text += interruptedText(r) + "\n"
 	} else if r.Message != "" {
