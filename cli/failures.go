@@ -54,22 +54,31 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 	return text, nil
 }
 
-// lastLog is the end of what a build logged, without that of its clean-up step.
+// lastLog is the end of what a build logged, without that of its clean-up step. It
+// looks at the last records, and at more of them where these have too few lines.
 func lastLog(ctx context.Context, c jobcontrol.Reader, build int64) ([]string, error) {
-	var last []string
-	goesOn := map[string]bool{} // by logger: the line is not ended
-	err := c.Log(ctx, build, jobcontrol.LogFilter{}, func(r jobcontrol.LogRecord) bool {
-		begun := goesOn[r.Logger]
-		goesOn[r.Logger] = r.Continued
-		if !begun && r.Phase != jobcontrol.PhaseCleanup { // of a long line its beginning is enough
-			if last = append(last, r.Message); len(last) > lastLines {
-				last = last[1:]
+	for tail := 8 * lastLines; ; tail *= 16 {
+		var last []string
+		records, lines := 0, 0
+		goesOn := map[string]bool{} // by logger: the line is not ended
+		err := c.Log(ctx, build, jobcontrol.LogFilter{Tail: tail}, func(r jobcontrol.LogRecord) bool {
+			records++
+			begun := goesOn[r.Logger]
+			goesOn[r.Logger] = r.Continued
+			if !begun && r.Phase != jobcontrol.PhaseCleanup { // of a long line its beginning is enough
+				lines++
+				if last = append(last, r.Message); len(last) > lastLines {
+					last = last[1:]
+				}
 			}
+			return true
+		})
+		// The first record may be the rest of a long line: it is not to be among those that are shown.
+		if err != nil || records < tail || lines > lastLines {
+			for i := range last {
+				last[i] = line(last[i])
+			}
+			return last, err
 		}
-		return true
-	})
-	for i := range last {
-		last[i] = line(last[i])
 	}
-	return last, err
 }
