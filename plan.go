@@ -26,11 +26,11 @@ type Request struct {
 	Project    string
 	By         string
 	File       string
-	Hold       bool      // the targets wait until somebody releases them
-	ReadyAt    time.Time // the targets are not executed before; the zero time: at once
-	Priority   int       // added to that of every job
-	AgainOf    int64     // the build that is built again
-	Why        string    // why the targets are built; a default says what was typed
+	Hold       bool             // the targets wait until somebody releases them
+	ReadyAt    time.Time        // the targets are not executed before; the zero time: at once
+	Priority   int              // added to that of every job
+	AgainOf    map[string]int64 // job id → the build of it that is built again
+	Why        string           // why the targets are built; a default says what was typed
 }
 
 // Action is what a Run would do with a job.

@@ -30,8 +30,8 @@ func newRunsAgain(e *environment) *cobra.Command {
 		Use:   "again N",
 		Short: "Run the jobs of a run again, or those that failed",
 		Long: `Make a new run of the same jobs: with today's definitions, with the arguments that
-were given then, and linked to the run. With --failed only of the jobs that
-failed, were blocked or were cancelled.
+were given then, each build linked to that of its job in the run. With --failed only
+of the jobs that failed, were blocked or were cancelled.
 
 What ` + "`run`" + ` made is done as ` + "`run`" + ` does it: checks decide, also below the jobs, what is
 done again. What ` + "`build`" + ` made is built again alone, unless --deps and --dependants
@@ -100,7 +100,7 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 	}
 	r := jobcontrol.Request{
 		Verb: run.Verb, Jobs: run.Targets, Tries: o.tries, Deps: o.deps, Dependants: o.dependants, Confirm: o.yes,
-		NoCleanup: o.noCleanup || run.NoCleanup, AgainOf: run.ID, Why: "again, after run " + itoa(run.ID),
+		NoCleanup: o.noCleanup || run.NoCleanup, AgainOf: map[string]int64{}, Why: "again, after run " + itoa(run.ID),
 	}
 	switch {
 	case run.State == jobcontrol.RunInterrupted:
@@ -113,6 +113,9 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 	builds, err := c.Builds(ctx, jobcontrol.BuildFilter{Project: run.Project, Run: run.ID, Asc: true, Limit: -1})
 	if err != nil {
 		return r, err
+	}
+	for i := range builds {
+		r.AgainOf[builds[i].Job] = builds[i].ID
 	}
 	if o.failed {
 		r.Jobs = nil
