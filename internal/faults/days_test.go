@@ -162,7 +162,7 @@ func (d *days) prune(ctx context.Context) (removed int) {
 		removed += done.Builds
 		more = done.More
 	}
-	p := jobcontrol.LogPruning{Rules: jobcontrol.LogPolicy(now)}
+	p := jobcontrol.LogPruning{Rules: jobcontrol.RetentionPolicy{Logs: jobcontrol.DefaultLogAges()}.Rules(now)}
 	for more := true; more; more = p.After != 0 {
 		done, err := r.PruneLogs(ctx, p, 1000)
 		d.must(err)
