@@ -48,10 +48,19 @@ func runTimeline(ctx context.Context, s *opened, run *jobcontrol.Run) (*layout.T
 		From: run.CreatedAt, To: run.FinishedAt, Omitted: run.Counts.Total() - len(builds),
 		Title: fmt.Sprintf("run %d (%s %s), %s: from %s, %s", run.ID, run.Verb, clip(line(strings.Join(run.Targets, " ")), 40), run.State, clock(run.CreatedAt), elapsed(runEnd(run, now).Sub(run.CreatedAt))),
 		Legend: []layout.Entry{
-			{Fill: fillWaiting, Text: "waiting"}, {Fill: fillDue, Text: "queued"}, {Fill: fillCheck, Text: "check"}, {Fill: fillRun, Text: "run"},
-			{Fill: fillRecheck, Text: "recheck"}, {Fill: fillRest, Text: "in no phase"}, {Fill: fillExecuting, Text: "being executed"},
-			{Fill: fillRetry, Text: "until it is tried again"}, {Fill: fillCleanup, Text: "clean-up"},
-			{Fill: fillFailed, Text: "failed"}, {Fill: fillChanged, Text: "changed"}, {Fill: fillDone, Text: "already done"}, {Fill: fillNone, Text: "not executed"},
+			{Fill: fillWaiting, Text: "waiting"},
+			{Fill: fillDue, Text: "queued"},
+			{Fill: fillCheck, Text: "check"},
+			{Fill: fillRun, Text: "run"},
+			{Fill: fillRecheck, Text: "recheck"},
+			{Fill: fillRest, Text: "in no phase"},
+			{Fill: fillExecuting, Text: "being executed"},
+			{Fill: fillRetry, Text: "until it is tried again"},
+			{Fill: fillCleanup, Text: "clean-up"},
+			{Fill: fillFailed, Text: "failed"},
+			{Fill: fillChanged, Text: "changed"},
+			{Fill: fillDone, Text: "already done"},
+			{Fill: fillNone, Text: "not executed"},
 		},
 	}
 	ended := make(map[int64]time.Time, len(builds)) // builds that let their dependants run

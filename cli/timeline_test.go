@@ -42,7 +42,8 @@ func TestTimelineRow(t *testing.T) {
 		"scheduled": {jobcontrol.Build{State: jobcontrol.Scheduled, ReadyAt: at(60)}, nil, "not yet due 0-30"},
 		"delayed": {
 			jobcontrol.Build{State: jobcontrol.Successful, ReadyAt: at(5), StartedAt: at(6), FinishedAt: at(8)},
-			[]jobcontrol.Attempt{tried(1, 6, 8, "")}, "not yet due 0-5, queued 5-6, attempt 1, run: pass 6-8",
+			[]jobcontrol.Attempt{tried(1, 6, 8, "")},
+			"not yet due 0-5, queued 5-6, attempt 1, run: pass 6-8",
 		},
 		"held":    {jobcontrol.Build{State: jobcontrol.Held}, nil, "held 0-30"},
 		"waiting": {jobcontrol.Build{State: jobcontrol.Waiting, Pins: map[string]int64{"dep": 1, "open": 2}}, nil, "waiting for dependencies 0-30"},
@@ -64,15 +65,18 @@ func TestTimelineRow(t *testing.T) {
 		},
 		"due again": {
 			jobcontrol.Build{State: jobcontrol.Scheduled, ReadyAt: at(40), StartedAt: at(0)},
-			[]jobcontrol.Attempt{tried(1, 0, 2, jobcontrol.FailError)}, "attempt 1, run: fail 0-2!, until it is tried again 2-30",
+			[]jobcontrol.Attempt{tried(1, 0, 2, jobcontrol.FailError)},
+			"attempt 1, run: fail 0-2!, until it is tried again 2-30",
 		},
 		"suspended": {
 			jobcontrol.Build{State: jobcontrol.Suspended, StartedAt: at(0)},
-			[]jobcontrol.Attempt{tried(1, 0, 2, jobcontrol.FailSuspend)}, "attempt 1, run: fail 0-2, suspended 2-30",
+			[]jobcontrol.Attempt{tried(1, 0, 2, jobcontrol.FailSuspend)},
+			"attempt 1, run: fail 0-2, suspended 2-30",
 		},
 		"given up": {
 			jobcontrol.Build{State: jobcontrol.Cancelled, StartedAt: at(0), FinishedAt: at(7)},
-			[]jobcontrol.Attempt{tried(1, 0, 2, jobcontrol.FailError)}, "attempt 1, run: fail 0-2!, until it was cancelled 2-7",
+			[]jobcontrol.Attempt{tried(1, 0, 2, jobcontrol.FailError)},
+			"attempt 1, run: fail 0-2!, until it was cancelled 2-7",
 		},
 	} {
 		b := c.build
