@@ -133,6 +133,9 @@ func (c *chapter) read() bool {
 				c.commands(first, strings.Split(strings.TrimSpace(why), "\n"))
 			case "in the clone":
 				c.sh.WriteString(inClone)
+			case "not executed", "executed by a job", "printed by", "goes on":
+			default:
+				c.t.Errorf("%s: %q is no mark", c.place(first), mark)
 			}
 		case strings.HasPrefix(l, "```"):
 			first := i + 1
@@ -140,6 +143,8 @@ func (c *chapter) read() bool {
 			}
 			c.block(first, strings.TrimPrefix(l, "```"), lines[first:i], mark, strings.TrimSpace(why))
 			mark = ""
+		case strings.HasPrefix(strings.TrimSpace(l), "```"):
+			c.t.Errorf("%s: a block that is set in is not executed", c.place(i))
 		case l != "":
 			mark = ""
 		}
@@ -419,7 +424,7 @@ func TestDocsLinks(t *testing.T) {
 // anchors are what links may name of a document: its headings, as GitHub makes them.
 func anchors(text string) (out []string) {
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(text, -1) {
-		heading := strings.ToLower(regexp.MustCompile("[^\\pL\\pN _-]").ReplaceAllString(m[1], ""))
+		heading := strings.ToLower(regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(m[1], ""))
 		out = append(out, strings.ReplaceAll(heading, " ", "-"))
 	}
 	return out
