@@ -1,2 +1,3 @@
 package faults
+
 var streamFaults, fileFaults []fault
