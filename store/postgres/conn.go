@@ -29,6 +29,7 @@ type conn struct {
 	s     *Store
 	pg    *pgconn.PgConn
 	stmts map[string]*pgconn.StatementDescription // by their text; nil: nothing is prepared
+	set   bool                                    // its session has the settings of begin
 	calls []call
 }
 

@@ -40,7 +40,8 @@ type Store struct {
 	opts     Options
 	name     string // of the database, for errors
 	pool     *pgxpool.Pool
-	turns    chan struct{} // of those who may use the pool; the writers need none
+	writers  *pgxpool.Pool // of the writer: a connection for each batch that is written at a time
+	turns    chan struct{} // of those who may use the pool
 	w        *writer
 	known    known
 	claimers claimers
@@ -86,10 +87,23 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
 	cfg.ShouldPing = doubtful
-	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(opts.Connections), 0, 0
-	s := &Store{opts: opts, name: name, turns: make(chan struct{}, opts.Connections-opts.Writers)}
+	others := opts.Connections - opts.Writers
+	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(others), 0, 0
+	s := &Store{opts: opts, name: name, turns: make(chan struct{}, others)}
 	s.known.clear()
 	if s.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		return nil, s.public(err)
+	}
+	// Who writes little does not have the settings made for every transaction.
+	cfg = cfg.Copy()
+	cfg.MaxConns = int32(opts.Writers)
+	if !opts.Pooled {
+		for _, v := range settings {
+			cfg.ConnConfig.RuntimeParams[v[0]] = v[1]
+		}
+	}
+	if s.writers, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		s.pool.Close()
 		return nil, s.public(err)
 	}
 	s.leases = newLine(cfg.ConnConfig)
@@ -139,6 +153,7 @@ func (s *Store) Close() error {
 	s.hints.close()
 	s.leases.close()
 	s.pool.Close()
+	s.writers.Close()
 	return nil
 }
 
