@@ -182,7 +182,12 @@ const (
 // 1970, the zero time is 0; an empty JSON value is NULL.
 func bind(args []any) (values [][]byte, oids []uint32) {
 	values, oids = make([][]byte, len(args)), make([]uint32, len(args))
-	number := func(v int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(v)) }
+	numbers := make([]byte, 0, 8*len(args))
+	number := func(v int64) []byte {
+		n := len(numbers)
+		numbers = binary.BigEndian.AppendUint64(numbers, uint64(v))
+		return numbers[n:]
+	}
 	for i, a := range args {
 		oid := uint32(oidInt)
 		switch a := a.(type) {

@@ -31,7 +31,7 @@ func (t *tx) copyPlain(rows []plainRow) error {
 	rare, size := false, 32
 	for i := range rows {
 		r := &rows[i]
-		rare = rare || r.readyAt != 0 || r.againOf != 0 || r.key != "" || r.pins != "" || r.why != ""
+		rare = rare || !r.usual()
 		size += 160 + len(r.args) + len(r.kwargs)
 	}
 	text, columns := copyPlain, usualColumns

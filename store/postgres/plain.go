@@ -23,8 +23,12 @@ type createOp struct {
 func (o *createOp) kind() kind { return kindCreate }
 func (o *createOp) size() int  { return len(o.many) }
 
-// alone leaves the operation to [Store.create], which finds out what is wrong.
-func (o *createOp) alone(context.Context, *Store) error { return nil }
+// alone leaves the operation to [Store.create], which finds out what is wrong:
+// a batch that failed wrote nothing.
+func (o *createOp) alone(context.Context, *Store) error {
+	o.written = false
+	return nil
+}
 
 // answer makes what CreateRun returns.
 func (o *createOp) answer(i int) (*jobcontrol.Run, *jobcontrol.Build) {
@@ -173,7 +177,7 @@ const insertAlike = `WITH n AS (INSERT INTO {builds} (id, run, rank, created_at,
 			state, detached, suspect, open, origin, ready_at, again_of, key, pins, why, args, kwargs)
 		SELECT n.id, n.id, coalesce($9, n.now) - $7 * 60000000, n.now, $8, n.head, $3, n.service, $6, $7,
 			CASE WHEN $5 <> 0 THEN $5 WHEN $9 > n.now THEN 3 ELSE 4 END, true, $10, 1, $4, $9, $11, $12, $13, $14, n.args, n.kwargs
-		FROM (SELECT nextval('{ids}') AS id, unnest($15) AS args, unnest($16) AS kwargs, h.id AS head, s.id AS service, ` + present + ` AS now
+		FROM (SELECT nextval('{ids}') AS id, unnest($15) AS args, unnest($16) AS kwargs, h.id AS head, s.id AS service, (SELECT ` + present + `) AS now
 			FROM {heads} h, {services} s WHERE h.id = $1 AND s.id = $2 AND NOT s.draining OFFSET 0) n
 		RETURNING id, created_at),
 	c AS (SELECT array_agg(n.id) AS ids, max(n.created_at) AS at, count(*)::integer AS n FROM n)
@@ -181,8 +185,30 @@ const insertAlike = `WITH n AS (INSERT INTO {builds} (id, run, rank, created_at,
 		latest_state = CASE WHEN c.ids[c.n] > h.latest THEN 0 ELSE h.latest_state END
 	FROM c WHERE h.id = $1 AND c.n > 0 RETURNING c.ids, c.at`
 
+// insertLone is insertAlike for a single build with nothing that few builds have.
+// The id is drawn when the head is locked: so it is the greatest there.
+const insertLone = `WITH h AS (UPDATE {heads} SET unfinished = unfinished + 1, latest = nextval('{ids}'), latest_state = 0
+		WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM {services} WHERE id = $2 AND draining) RETURNING latest AS id, ` + present + ` AS now)
+	INSERT INTO {builds} (id, run, rank, created_at, retry_delay, head, definition, service, tries, priority, state, detached, suspect, open, origin,
+			args, kwargs)
+		SELECT h.id, h.id, h.now - $6 * 60000000, h.now, $7, $1, $3, $2, $5, $6, 4, true, $8, 1, $4, $9, $10 FROM h
+		RETURNING id, created_at`
+
+// usual tells that the build has nothing that few have.
+func (l *like) usual() bool {
+	return l.state == 0 && l.readyAt == 0 && l.againOf == 0 && l.key == "" && l.pins == "" && l.why == ""
+}
+
 // queue queues the statement that stores the builds; what it returns goes to ids and at.
 func (g *group) queue(c *conn, ids *[]int64, at *time.Time) {
+	if g.size == 1 && g.usual() {
+		b := &g.ops[0].many[0].Builds[0].Build
+		c.queue(func(r *row) error {
+			*ids, *at = []int64{r.int()}, r.time()
+			return nil
+		}, insertLone, g.head, g.service, g.definition, g.origin, g.tries, g.priority, g.retryDelay, g.suspect, b.Args, b.Kwargs)
+		return
+	}
 	var args *list // nil where no build has some: then unnest fills up with NULL
 	kwargs := newList(oidText, g.size, 64)
 	for _, o := range g.ops {

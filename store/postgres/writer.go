@@ -17,9 +17,11 @@ import (
 // with few statements for each kind. So a commit is paid once for many, and a
 // lone operation waits for nobody.
 //
-// Who brings an operation while fewer write writes himself: that spares two
+// Who brings an operation while nobody writes does it himself: that spares two
 // changes of goroutines where operations come one by one. What came meanwhile is
-// left to a goroutine of its own, which ends when nothing waits.
+// left to a goroutine of its own, which ends when nothing waits. One at a time is
+// best where a transaction takes little: the next one is the larger, and two would
+// wait for each other's heads. Others help where it takes long, or much waits.
 //
 // An operation gets its own answer. One that the transaction cannot contain (its
 // claim is lost, it is a repetition …) is not written, and answered by a
@@ -30,7 +32,9 @@ type writer struct {
 
 	mu      sync.Mutex
 	queue   []*queued
+	waiting int       // rows of the queue
 	writing int       // how many write
+	slow    int       // transactions, one after the other, that took long
 	idle    sync.Cond // one of them ended
 	closed  bool
 }
@@ -93,7 +97,8 @@ func (w *writer) do(ctx context.Context, o op) error {
 		return errClosed
 	}
 	w.queue = append(w.queue, q)
-	itself := w.writing < w.s.opts.Writers
+	w.waiting += o.size()
+	itself := w.writing == 0 || w.writing < w.s.opts.Writers && w.helps()
 	if itself {
 		w.writing++
 	}
@@ -135,19 +140,47 @@ func (w *writer) run() {
 // does not write any more.
 func (w *writer) next() (more bool) {
 	if batch := w.take(); len(batch) > 0 {
+		began := time.Now()
 		w.serve(batch)
+		w.took(time.Since(began), batch)
 		for _, q := range batch {
 			close(q.done)
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.queue) > 0 {
+	if len(w.queue) > 0 && (w.writing == 1 || w.helps()) {
 		return true
 	}
 	w.writing--
 	w.idle.Broadcast()
 	return false
+}
+
+// helps tells whether it is good that another one writes beside those who do.
+func (w *writer) helps() bool { return w.waiting >= muchWaits || w.slow >= 8 }
+
+// Much waits from so many rows on. A transaction takes long beyond the time that
+// its rows may take: the server, or its disk, is far.
+const (
+	muchWaits = 1000
+	farAway   = time.Millisecond
+	eachRow   = 20 * time.Microsecond
+)
+
+// took enters how long a transaction took.
+func (w *writer) took(d time.Duration, batch []*queued) {
+	rows := 0
+	for _, q := range batch {
+		rows += q.op.size()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d > farAway+time.Duration(rows)*eachRow {
+		w.slow++
+	} else {
+		w.slow = 0
+	}
 }
 
 // take returns the operations that are written next.
@@ -161,6 +194,7 @@ func (w *writer) take() []*queued {
 			break
 		}
 		n++
+		w.waiting -= q.op.size()
 		if q.state.CompareAndSwap(opWaiting, opTaken) {
 			batch = append(batch, q)
 			size += q.op.size()
@@ -196,6 +230,9 @@ func (w *writer) serve(batch []*queued) {
 		}
 		for _, q := range batch {
 			q.apart = false
+			if o, ok := q.op.(*createOp); ok {
+				o.written = false
+			}
 		}
 		var connect *pgconn.ConnectError
 		lost := disconnected(err)
