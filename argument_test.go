@@ -98,7 +98,9 @@ func TestArgumentsAreJSON(t *testing.T) {
 	}
 	rapid.Check(t, func(t *rapid.T) { check(t, value(3).Draw(t, "v")) })
 	for _, v := range []any{
-		map[string]any(nil), []any(nil), math.Copysign(0, -1), 1e300, uint8(7), json.Number("12"), []string{"<&>"}, struct{ A, B string }{"x", "\u2028"},
+		map[string]any(nil), []any(nil), math.Copysign(0, -1), 1e300, uint8(7), json.Number("12"),
+		[]string{"<&>"},
+		struct{ A, B string }{"x", "\u2028"},
 		map[string]any{"b": 1, "": 2, "#": 3, "$": 4, "$$": 5, "%": 6, "é": 7, "\"": "\\", "<": "&", "\x7f": "\uffff", "\x00": nil},
 	} {
 		check(t, v)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -94,13 +95,15 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	if s.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		return nil, s.public(err)
 	}
-	// Who writes little does not have the settings made for every transaction.
+	// These keep the settings, so that a small write need not make them.
 	cfg = cfg.Copy()
 	cfg.MaxConns = int32(opts.Writers)
 	if !opts.Pooled {
+		text := ""
 		for _, v := range settings {
-			cfg.ConnConfig.RuntimeParams[v[0]] = v[1]
+			text += "SET " + v[0] + " = '" + v[1] + "';"
 		}
+		cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return c.PgConn().Exec(ctx, text).Close() }
 	}
 	if s.writers, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
 		s.pool.Close()

@@ -29,8 +29,14 @@ type tx struct {
 // settings make the plans of our statements what they were written for, whatever
 // the statistics say, and let nothing take forever.
 var settings = [][2]string{
-	{"enable_seqscan", "off"}, {"enable_hashjoin", "off"}, {"enable_mergejoin", "off"}, {"enable_bitmapscan", "off"}, {"jit", "off"},
-	{"plan_cache_mode", "force_generic_plan"}, {"lock_timeout", "10s"}, {"statement_timeout", "30s"},
+	{"enable_seqscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"enable_bitmapscan", "off"},
+	{"jit", "off"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"lock_timeout", "10s"},
+	{"statement_timeout", "30s"},
 	{"idle_in_transaction_session_timeout", "60s"},
 }
 
