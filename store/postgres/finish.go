@@ -21,20 +21,12 @@ var endings = map[jobcontrol.State]jobcontrol.Transition{
 
 // Finish ends a build and releases or blocks its dependants; see [jobcontrol.Executions].
 func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Released, error) {
-	if _, ok := endings[e.State]; !ok {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
-	}
-	now, err := s.timeOfLogs(ctx, e.Attempt.FinishedAt, e.Logs)
+	o, err := s.finishOp(ctx, c, &e)
 	if err != nil {
 		return nil, err
 	}
-	p, err := codec.Pack(c, e, now)
-	if err != nil {
-		return nil, err
-	}
-	o := &finishOp{Packed: p}
 	if e.State == jobcontrol.Suspended {
-		err = s.write(ctx, "finish", func(t *tx) error { return t.suspend(p) })
+		err = s.write(ctx, "finish", func(t *tx) error { return t.suspend(o.Packed) })
 	} else {
 		err = s.w.do(ctx, o)
 	}
@@ -42,6 +34,38 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 		return nil, err
 	}
 	return &o.released, nil
+}
+
+// FinishThen is Finish that does not wait; see [jobcontrol.Finisher].
+func (s *Store) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	if e.State == jobcontrol.Suspended || len(e.Logs) > 0 { // it may have to ask the server
+		go func() { then(s.Finish(ctx, c, *e)) }()
+		return
+	}
+	o, err := s.finishOp(ctx, c, e)
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	s.w.later(ctx, o, func(err error) {
+		if err != nil {
+			then(nil, err)
+			return
+		}
+		then(&o.released, nil)
+	})
+}
+
+func (s *Store) finishOp(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended) (*finishOp, error) {
+	if _, ok := endings[e.State]; !ok {
+		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
+	}
+	now, err := s.timeOfLogs(ctx, e.Attempt.FinishedAt, e.Logs)
+	if err != nil {
+		return nil, err
+	}
+	p, err := codec.Pack(c, *e, now)
+	return &finishOp{Packed: p}, err
 }
 
 // finishOp is the end of a build.

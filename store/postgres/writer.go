@@ -15,7 +15,8 @@ import (
 // reports. Callers put operations into its queue and wait; a few goroutines,
 // each with a connection, take all that wait and write them in one transaction,
 // with one statement for each kind. So a commit is paid once for many, and a
-// lone operation waits for nobody.
+// lone operation waits for nobody. Where nobody waits for the answer, a function is
+// called with it.
 //
 // An operation gets its own answer. One that the transaction cannot contain (its
 // claim is lost, it is a repetition …) is not written, and answered by a
@@ -29,6 +30,7 @@ type writer struct {
 	writing int       // goroutines that write
 	idle    sync.Cond // one of them ended
 	closed  bool
+	ends    map[context.Context]func() bool // of the operations that nobody waits for; stops looking out for the end
 }
 
 // op is one operation of the writer.
@@ -57,7 +59,8 @@ type queued struct {
 	op    op
 	ctx   context.Context // of the caller
 	state atomic.Int32    // of its life: waiting, then taken or dropped
-	done  chan struct{}   // closed when it is answered
+	done  chan struct{}   // closed when it is answered; nil: then is called
+	then  func(error)
 	err   error
 	apart bool // it was not written with the others
 }
@@ -83,17 +86,9 @@ func (w *writer) do(ctx context.Context, o op) error {
 		return w.s.public(err)
 	}
 	q := &queued{op: o, ctx: ctx, done: make(chan struct{})}
-	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
+	if !w.add(q) {
 		return errClosed
 	}
-	w.queue = append(w.queue, q)
-	if w.writing < w.s.opts.Writers {
-		w.writing++
-		go w.run()
-	}
-	w.mu.Unlock()
 	select {
 	case <-q.done:
 	case <-ctx.Done():
@@ -108,6 +103,67 @@ func (w *writer) do(ctx context.Context, o op) error {
 	return w.s.public(q.err)
 }
 
+// add puts an operation into the queue, unless the writer is closed.
+func (w *writer) add(q *queued) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.queue = append(w.queue, q)
+	if w.writing < w.s.opts.Writers {
+		w.writing++
+		go w.run()
+	}
+	if q.then != nil && w.ends[q.ctx] == nil && q.ctx.Done() != nil {
+		if w.ends == nil {
+			w.ends = map[context.Context]func() bool{}
+		}
+		w.ends[q.ctx] = context.AfterFunc(q.ctx, func() { w.drop(q.ctx) })
+	}
+	return true
+}
+
+// later has an operation executed and calls then with the answer.
+func (w *writer) later(ctx context.Context, o op, then func(error)) {
+	err := ctx.Err()
+	if err == nil && !w.add(&queued{op: o, ctx: ctx, then: then}) {
+		err = errClosed
+	}
+	if err != nil {
+		then(w.s.public(err))
+	}
+}
+
+// drop gives up the operations that nobody waits for whose context has ended and
+// that were not begun.
+func (w *writer) drop(ctx context.Context) {
+	w.mu.Lock()
+	delete(w.ends, ctx)
+	var dropped []*queued
+	for _, q := range w.queue {
+		if q.then != nil && q.ctx == ctx && q.state.CompareAndSwap(opWaiting, opDropped) {
+			dropped = append(dropped, q)
+		}
+	}
+	w.mu.Unlock()
+	for _, q := range dropped {
+		q.then(w.s.public(ctx.Err()))
+	}
+}
+
+// answer tells who waits for an operation that it was served.
+func (w *writer) answer(q *queued) {
+	switch {
+	case q.then == nil:
+		close(q.done)
+	case q.apart:
+		go func() { q.then(q.op.alone(q.ctx, w.s)) }()
+	default:
+		q.then(w.s.public(q.err))
+	}
+}
+
 // stop refuses further operations and returns when nobody writes.
 func (w *writer) stop() {
 	w.mu.Lock()
@@ -115,6 +171,9 @@ func (w *writer) stop() {
 	w.closed = true
 	for w.writing > 0 {
 		w.idle.Wait()
+	}
+	for _, stop := range w.ends {
+		stop()
 	}
 }
 
@@ -153,7 +212,7 @@ func (w *writer) run() {
 		}
 		w.serve(batch)
 		for _, q := range batch {
-			close(q.done)
+			w.answer(q)
 		}
 	}
 }
