@@ -65,12 +65,18 @@ func (s *Store) finishOp(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.
 		return nil, err
 	}
 	p, err := codec.Pack(c, *e, now)
-	return &finishOp{Packed: p}, err
+	if err != nil {
+		return nil, err
+	}
+	o := &finishOp{Packed: p}
+	o.plain = o.isPlain()
+	return o, nil
 }
 
 // finishOp is the end of a build.
 type finishOp struct {
 	*codec.Packed
+	plain    bool
 	released jobcontrol.Released
 }
 
@@ -159,17 +165,22 @@ type finished struct {
 	dependants []byte
 }
 
-// finish ends builds, which are sorted, and tells which; the others were not changed.
+// finish ends builds, which are sorted and fit each other, and tells which; the
+// others were not changed.
 func (t *tx) finish(ends []*finishOp) (hit []bool, err error) {
-	args := finishArguments(ends)
-	var done []finished
+	plain := ends[0].plain
+	text, arguments := finishBuilds, finishArguments
+	if plain {
+		text, arguments = finishPlain, plainArguments
+	}
+	done := make([]finished, 0, len(ends))
 	t.queue(func(r *row) error {
 		f := finished{}
 		f.id, f.run, f.head, f.definition, f.phase, f.at, f.result = r.int(), r.int(), r.int(), r.int(), r.int(), r.time(), r.int()
 		f.dependants, f.pins = r.blob(), r.json()
 		done = append(done, f)
 		return nil
-	}, finishBuilds, args...)
+	}, text, arguments(ends)...)
 	logs := t.queueLastChunks(ends)
 	if err := t.send(); err != nil {
 		return nil, err
@@ -183,6 +194,9 @@ func (t *tx) finish(ends []*finishOp) (hit []bool, err error) {
 		}
 		hit[n], f.o = true, ends[n]
 		f.state, f.changed = f.o.State, f.o.Changed
+		if plain {
+			f.run, f.at = cmp.Or(f.run, f.id), f.o.Attempt.FinishedAt
+		}
 		if len(f.o.Result) > 0 {
 			f.result = f.id
 		}

@@ -182,19 +182,33 @@ func (w *writer) stop() {
 func (w *writer) take() []*queued {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var batch []*queued
+	var batch, left []*queued
+	var end *finishOp
 	size, n := 0, 0
 	for _, q := range w.queue {
 		if size >= maxBatch {
 			break
 		}
 		n++
+		// Ends that do not fit the first one go into another transaction: so that
+		// one statement takes all locks, in order.
+		if o, ok := q.op.(*finishOp); ok {
+			if end == nil {
+				end = o
+			} else if !o.fits(end) {
+				left = append(left, q)
+				continue
+			}
+		}
 		if q.state.CompareAndSwap(opWaiting, opTaken) {
 			batch = append(batch, q)
 			size += q.op.size()
 		}
 	}
-	if w.queue = w.queue[n:]; len(w.queue) == 0 {
+	if w.queue = w.queue[n:]; len(left) > 0 {
+		w.queue = append(left, w.queue...)
+	}
+	if len(w.queue) == 0 {
 		w.queue = nil
 	}
 	if len(batch) == 0 {
