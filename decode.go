@@ -1,6 +1,7 @@
 package jobcontrol
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -124,10 +125,31 @@ func (d *decoder) number() any {
 	for d.pos < len(d.data) && strings.IndexByte("+-0123456789.eE", d.data[d.pos]) >= 0 {
 		d.pos++
 	}
+	if n, ok := small(d.data[start:d.pos]); ok {
+		return n
+	}
 	text := string(d.data[start:d.pos])
 	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
 		return i
 	}
 	f, _ := strconv.ParseFloat(text, 64) // too large: infinite
 	return f
+}
+
+// small reads a whole number of few digits.
+func small(text []byte) (n int64, ok bool) {
+	digits := bytes.TrimPrefix(text, []byte("-"))
+	if len(digits) > 18 {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	if len(digits) < len(text) {
+		n = -n
+	}
+	return n, true
 }

@@ -381,6 +381,13 @@ func convert(dst reflect.Value, v any, what, name string) error {
 			}
 		}
 	}
+	return convertJSON(dst, v, what, name)
+}
+
+// convertJSON has a frame of its own: it is large, and few need it.
+//
+//go:noinline
+func convertJSON(dst reflect.Value, v any, what, name string) error {
 	data, err := json.Marshal(v)
 	if err != nil {
 		return Errorf(Invalid, "%s%s: %v", what, name, err)

@@ -26,10 +26,9 @@ const claimReady = `WITH w AS MATERIALIZED (SELECT 1 FROM {workers} w WHERE ` + 
 			WHERE b.service = s.service AND b.state = 4 AND b.detached AND NOT b.suspect AND b.claim IS NULL
 				AND (b.rank, b.phase, b.place, b.id) > (s.rank, s.phase, s.place, s.id)
 			ORDER BY b.rank, b.phase, b.place, b.id LIMIT $8 + 1 FOR UPDATE SKIP LOCKED) q
-		ORDER BY q.rank, q.phase, q.place, q.id LIMIT $8 + 1),
-	u AS (UPDATE {builds} b SET worker = $1, epoch = $2, claim = nextval('{claims}')
-		WHERE b.ctid = ANY (ARRAY(SELECT c.tid FROM c LIMIT $8)) RETURNING ` + claimedColumns + `)
-	SELECT u.*, (SELECT count(*) FROM c) FROM u`
+		ORDER BY q.rank, q.phase, q.place, q.id LIMIT $8 + 1)
+	UPDATE {builds} b SET worker = $1, epoch = $2, claim = nextval('{claims}')
+	WHERE b.ctid = ANY (ARRAY(SELECT c.tid FROM c LIMIT $8)) RETURNING ` + claimedColumns + `, (SELECT count(*) FROM c)`
 
 // limited is the condition that a claim has to count what others have claimed.
 const limited = `(v.concurrency > 0 OR v.key_concurrency > 0 OR v.rate > 0)`
@@ -75,6 +74,14 @@ func (b *claimedRow) position() position {
 	return position{b.rank, int64(b.Phase), int64(b.Place), b.ID}
 }
 
+// inQueue compares builds as their queue does.
+func inQueue(a, b *claimedRow) int {
+	if a.position().less(b.position()) {
+		return -1
+	}
+	return 1
+}
+
 // Claim gives a worker builds; see [jobcontrol.Queue].
 func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, error) {
 	if w.N <= 0 {
@@ -94,7 +101,7 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 	var err error
 	slowly := w.Alone
 	if !slowly {
-		out, rows, slowly, err = s.claimQuickly(ctx, l, &w)
+		out, rows, slowly, err = s.claimQuickly(ctx, l, &w, cl.rows[:0])
 	}
 	if err == nil && slowly {
 		out, rows, err = s.claimWithLimits(ctx, l, &w)
@@ -111,15 +118,17 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 	for i := range rows {
 		cl.last = max(cl.last, rows[i].Claim.Number)
 	}
-	slices.SortFunc(rows, func(a, b claimedRow) int {
-		if a.position().less(b.position()) {
-			return -1
-		}
-		return 1
-	})
+	order := make([]*claimedRow, len(rows))
 	for i := range rows {
-		out.Builds = append(out.Builds, rows[i].Build)
+		order[i] = &rows[i]
 	}
+	slices.SortFunc(order, inQueue)
+	out.Builds = make([]jobcontrol.Build, len(rows))
+	for i, b := range order {
+		out.Builds[i] = b.Build
+	}
+	clear(rows)
+	cl.rows = rows
 	return out, nil
 }
 
@@ -151,10 +160,11 @@ func (s *Store) serviceIDs(c *conn, project string, names []string) ([]int64, er
 	return slices.Compact(ids), nil
 }
 
-// claimQuickly claims in services that have no limits, in one round trip; slowly
-// tells that one has some.
-func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted) (out *jobcontrol.Claimed, rows []claimedRow, slowly bool, err error) {
+// claimQuickly claims in services that have no limits, in one round trip, and adds
+// what it claimed to none; slowly tells that one has some.
+func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted, none []claimedRow) (out *jobcontrol.Claimed, rows []claimedRow, slowly bool, err error) {
 	n := w.N
+	rows = none
 	var services []int64
 	if err := s.readOne(ctx, func(c *conn) (err error) {
 		services, err = s.serviceIDs(c, w.Project, w.Services)
@@ -165,11 +175,11 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 	from, full := s.claimers.starts(services, time.Now())
 	for {
 		var more bool
-		var again []claimedRow
+		had := len(rows)
 		began := time.Now()
 		before := out
-		out, again, slowly, more, err = s.claimFrom(ctx, l, n-len(rows), services, from)
-		if slowly && len(rows) > 0 { // a limit came between: what was claimed already is claimed
+		out, rows, slowly, more, err = s.claimFrom(ctx, l, n-had, services, from, rows)
+		if slowly && had > 0 { // a limit came between: what was claimed already is claimed
 			before.More = true
 			return before, rows, false, nil
 		}
@@ -177,14 +187,13 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 			return nil, nil, slowly, err
 		}
 		last := map[int64]position{}
-		for i := range again {
-			b := &again[i]
+		for i := range rows[had:] {
+			b := &rows[had+i]
 			if p, ok := last[b.service]; !ok || p.less(b.position()) {
 				last[b.service] = b.position()
 			}
 		}
-		s.claimers.searched(services, from, last, len(again), began)
-		rows = append(rows, again...)
+		s.claimers.searched(services, from, last, len(rows)-had, began)
 		out.More = more
 		if full || len(rows) == n {
 			return out, rows, false, nil
@@ -197,7 +206,8 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 	}
 }
 
-func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, services []int64, from []position) (out *jobcontrol.Claimed, rows []claimedRow, slowly, more bool, err error) {
+// claimFrom adds what it claims after the given positions to the rows before.
+func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, services []int64, from []position, before []claimedRow) (out *jobcontrol.Claimed, rows []claimedRow, slowly, more bool, err error) {
 	lists := make([][]int64, 4)
 	for _, p := range from {
 		for i, v := range []int64{p.rank, p.phase, p.place, p.id} {
@@ -205,7 +215,7 @@ func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, servic
 		}
 	}
 	err = s.use(ctx, func(c *conn) error {
-		out, rows, slowly, more = &jobcontrol.Claimed{}, nil, false, false
+		out, rows, slowly, more = &jobcontrol.Claimed{}, before, false, false
 		alive := false
 		c.queue(nil, begin)
 		c.queue(func(r *row) error {
@@ -221,10 +231,11 @@ func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, servic
 			EXISTS (SELECT 1 FROM {services} v WHERE v.id = ANY($3) AND `+limited+`),
 			EXISTS (SELECT 1 FROM {services} v JOIN {builds} b ON b.service = v.id AND b.state = 4 AND b.detached AND b.suspect
 				WHERE v.id = ANY($3) AND NOT v.paused)`, l.Worker, l.Epoch, services)
-		if err == nil && !alive && len(rows) == 0 {
+		none := len(rows) == len(before)
+		if err == nil && !alive && none {
 			err = leaseLost(l)
 		}
-		slowly = slowly && len(rows) == 0
+		slowly = slowly && none
 		return err
 	})
 	return out, rows, slowly, more, err

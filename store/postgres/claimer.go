@@ -20,8 +20,9 @@ type claimers struct {
 // when an answer was lost.
 type claimer struct {
 	mu    sync.Mutex
-	last  int64 // the greatest number that was handed out
-	doubt bool  // an answer was lost
+	last  int64        // the greatest number that was handed out
+	doubt bool         // an answer was lost
+	rows  []claimedRow // space for those of the next claim
 }
 
 // position is where a build stands in the queue of its service.
