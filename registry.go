@@ -303,7 +303,7 @@ func inputFields(t reflect.Type) []field {
 	if !isPlainStruct(t) {
 		return nil
 	}
-	return slices.Concat([]field{}, fieldsOf(t))
+	return append([]field{}, fieldsOf(t)...)
 }
 
 // decodeInput fills *in from a job's arguments; see [Handle]. fields are those of

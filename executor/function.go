@@ -59,7 +59,7 @@ func (e *Executor) function(ctx context.Context, c *jobcontrol.Call) (any, error
 //
 //go:noinline
 func onStack(f func()) {
-	var space [3 << 10]byte
+	var space [5 << 10]byte
 	f()
 	runtime.KeepAlive(&space)
 }

@@ -11,9 +11,9 @@ import (
 )
 
 // carry executes an attempt and has its end stored. Where others may have the
-// build already, since this process was stopped for a while, nothing is begun.
+// build already, since this process was stopped for a while, the engine begins nothing.
 func (t *term) carry(k *holding) {
-	if t.stillHeld() != nil || t.at("worker.trusted") != nil {
+	if t.at("worker.trusted") != nil {
 		t.released(k)
 		t.forget(k)
 		return

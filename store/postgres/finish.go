@@ -26,7 +26,7 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 		return nil, err
 	}
 	if e.State == jobcontrol.Suspended {
-		err = s.write(ctx, "finish", func(t *tx) error { return t.suspend(o.Packed) })
+		err = s.write(ctx, "finish", func(t *tx) error { return t.suspend(&o.Packed) })
 	} else {
 		err = s.w.do(ctx, o)
 	}
@@ -64,18 +64,17 @@ func (s *Store) finishOp(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.
 	if err != nil {
 		return nil, err
 	}
-	p, err := codec.Pack(c, *e, now)
-	if err != nil {
+	o := &finishOp{}
+	if err := o.Pack(c, e, now); err != nil {
 		return nil, err
 	}
-	o := &finishOp{Packed: p}
 	o.plain = o.isPlain()
 	return o, nil
 }
 
 // finishOp is the end of a build.
 type finishOp struct {
-	*codec.Packed
+	codec.Packed
 	plain    bool
 	released jobcontrol.Released
 }
