@@ -38,7 +38,7 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 
 // FinishThen is Finish that does not wait; see [jobcontrol.Finisher].
 func (s *Store) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
-	if e.State == jobcontrol.Suspended || len(e.Logs) > 0 { // it may have to ask the server
+	if e.State == jobcontrol.Suspended || e.Attempt.FinishedAt.IsZero() { // a transaction of its own, or a question to the server
 		go func() { then(s.Finish(ctx, c, *e)) }()
 		return
 	}

@@ -27,6 +27,7 @@ type writer struct {
 
 	mu      sync.Mutex
 	queue   []*queued
+	awaited int       // of the queue, operations that somebody waits for
 	writing int       // goroutines that write
 	idle    sync.Cond // one of them ended
 	closed  bool
@@ -71,6 +72,10 @@ const (
 	opDropped
 )
 
+// patience is how many operations that nobody waits for may wait for another
+// transaction.
+const patience = 500
+
 // maxBatch is about how many rows one transaction writes.
 const maxBatch = 4000
 
@@ -111,7 +116,10 @@ func (w *writer) add(q *queued) bool {
 		return false
 	}
 	w.queue = append(w.queue, q)
-	if w.writing < w.s.opts.Writers {
+	if q.then == nil {
+		w.awaited++
+	}
+	if w.writing < w.s.opts.Writers && (w.writing == 0 || !w.patient()) {
 		w.writing++
 		go w.run()
 	}
@@ -177,11 +185,37 @@ func (w *writer) stop() {
 	}
 }
 
-// take returns the operations that are written next; none: there are no more,
-// and the caller has ended.
+// patient tells whether what is in the queue may wait for a transaction that is
+// being written: nobody waits for it, and it is little. So a second transaction,
+// which would change the same heads and have to wait for that, is not begun for
+// each few ends. w.mu is held.
+func (w *writer) patient() bool {
+	return len(w.queue) < patience && w.awaited == 0
+}
+
+// take returns the operations that are written next; none: there are no more, or
+// another goroutine takes them, and the caller has ended.
 func (w *writer) take() []*queued {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.writing > 1 && w.patient() {
+		w.writing--
+		w.idle.Broadcast()
+		return nil
+	}
+	var batch []*queued
+	for len(batch) == 0 && len(w.queue) > 0 {
+		batch = w.choose()
+	}
+	if len(batch) == 0 {
+		w.writing--
+		w.idle.Broadcast()
+	}
+	return batch
+}
+
+// choose takes operations out of the queue that one transaction writes. w.mu is held.
+func (w *writer) choose() []*queued {
 	var batch, left []*queued
 	var end *finishOp
 	size, n := 0, 0
@@ -200,6 +234,9 @@ func (w *writer) take() []*queued {
 				continue
 			}
 		}
+		if q.then == nil {
+			w.awaited--
+		}
 		if q.state.CompareAndSwap(opWaiting, opTaken) {
 			batch = append(batch, q)
 			size += q.op.size()
@@ -210,10 +247,6 @@ func (w *writer) take() []*queued {
 	}
 	if len(w.queue) == 0 {
 		w.queue = nil
-	}
-	if len(batch) == 0 {
-		w.writing--
-		w.idle.Broadcast()
 	}
 	return batch
 }
