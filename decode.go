@@ -156,7 +156,7 @@ func (d *decoder) text() (string, bool) {
 
 func (d *decoder) number() (any, bool) {
 	start := d.pos
-	for d.pos < len(d.data) && bytes.IndexByte([]byte("+-0123456789.eE"), d.data[d.pos]) >= 0 {
+	for d.pos < len(d.data) && ofNumber(d.data[d.pos]) {
 		d.pos++
 	}
 	text := d.data[start:d.pos]
@@ -171,6 +171,10 @@ func (d *decoder) number() (any, bool) {
 	}
 	f, _ := strconv.ParseFloat(string(text), 64) // too large: infinite
 	return f, true
+}
+
+func ofNumber(c byte) bool {
+	return c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'
 }
 
 // small reads a whole number of few digits.
