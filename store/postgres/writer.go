@@ -27,7 +27,6 @@ type writer struct {
 
 	mu      sync.Mutex
 	queue   []*queued
-	awaited int       // of the queue, operations that somebody waits for
 	writing int       // goroutines that write
 	idle    sync.Cond // one of them ended
 	closed  bool
@@ -72,10 +71,6 @@ const (
 	opDropped
 )
 
-// patience is how many operations that nobody waits for may wait for another
-// transaction.
-const patience = 500
-
 // maxBatch is about how many rows one transaction writes.
 const maxBatch = 4000
 
@@ -116,10 +111,7 @@ func (w *writer) add(q *queued) bool {
 		return false
 	}
 	w.queue = append(w.queue, q)
-	if q.then == nil {
-		w.awaited++
-	}
-	if w.writing < w.s.opts.Writers && (w.writing == 0 || !w.patient()) {
+	if w.writing < w.s.opts.Writers {
 		w.writing++
 		go w.run()
 	}
@@ -185,31 +177,22 @@ func (w *writer) stop() {
 	}
 }
 
-// patient tells whether what is in the queue may wait for a transaction that is
-// being written: nobody waits for it, and it is little. So a second transaction,
-// which would change the same heads and have to wait for that, is not begun for
-// each few ends. w.mu is held.
-func (w *writer) patient() bool {
-	return len(w.queue) < patience && w.awaited == 0
-}
-
-// take returns the operations that are written next; none: there are no more, or
-// another goroutine takes them, and the caller has ended.
+// take returns the operations that are written next; none: there are no more,
+// and the caller has ended.
 func (w *writer) take() []*queued {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.writing > 1 && w.patient() {
-		w.writing--
-		w.idle.Broadcast()
-		return nil
-	}
 	var batch []*queued
 	for len(batch) == 0 && len(w.queue) > 0 {
 		batch = w.choose()
 	}
-	if len(batch) == 0 {
+	switch {
+	case len(batch) == 0:
 		w.writing--
 		w.idle.Broadcast()
+	case len(w.queue) > 0 && w.writing < w.s.opts.Writers:
+		w.writing++
+		go w.run()
 	}
 	return batch
 }
@@ -233,9 +216,6 @@ func (w *writer) choose() []*queued {
 				left = append(left, q)
 				continue
 			}
-		}
-		if q.then == nil {
-			w.awaited--
 		}
 		if q.state.CompareAndSwap(opWaiting, opTaken) {
 			batch = append(batch, q)
