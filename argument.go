@@ -147,8 +147,8 @@ func MayHavePlaceholders(data EncodedArguments) bool {
 // become int64, others float64.
 func DecodeArguments(data EncodedArguments) (any, error) {
 	v, err := DecodeJSON(data)
-	if err != nil {
-		return nil, err
+	if err != nil || !MayHavePlaceholders(data) {
+		return v, err
 	}
 	return decodeValue(v)
 }

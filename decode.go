@@ -1,110 +1,145 @@
 package jobcontrol
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 )
 
 // DecodeJSON decodes one JSON value into nil, bool, int64, float64, string,
 // []any and map[string]any: whole numbers that fit stay whole.
 func DecodeJSON(data []byte) (any, error) {
-	if !json.Valid(data) {
-		var v any
-		if err := json.Unmarshal(data, &v); err != nil { // it says what is wrong
-			return nil, err
-		}
-		return nil, Errorf(Invalid, "this is not one JSON value")
-	}
 	d := decoder{data: data}
-	return d.value()
+	if v, ok := d.value(); ok && d.next() == 0 && d.pos == len(data) {
+		return v, nil
+	}
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil { // it says what is wrong
+		return nil, err
+	}
+	return nil, Errorf(Invalid, "this is not one JSON value")
 }
 
-// decoder reads a JSON value that is known to be valid.
+// decoder reads a JSON value. Its methods tell whether there is one.
 type decoder struct {
-	data []byte
-	pos  int
+	data  []byte
+	pos   int
+	depth int
 }
 
-// next returns the next byte that is no space, without passing it.
+// maxDepth is how deep encoding/json lets values be.
+const maxDepth = 10000
+
+// next returns the next byte that is no space, without passing it; 0: there is none.
 func (d *decoder) next() byte {
-	for {
+	for ; d.pos < len(d.data); d.pos++ {
 		switch c := d.data[d.pos]; c {
 		case ' ', '\t', '\n', '\r':
-			d.pos++
 		default:
 			return c
 		}
 	}
+	return 0
 }
 
-func (d *decoder) value() (any, error) {
+func (d *decoder) value() (any, bool) {
 	switch d.next() {
 	case '{':
 		return d.object()
 	case '[':
 		return d.list()
 	case '"':
-		return d.text()
+		s, ok := d.text()
+		return s, ok
 	case 't':
-		d.pos += len("true")
-		return true, nil
+		return true, d.literal("true")
 	case 'f':
-		d.pos += len("false")
-		return false, nil
+		return false, d.literal("false")
 	case 'n':
-		d.pos += len("null")
-		return nil, nil
+		return nil, d.literal("null")
 	}
-	return d.number(), nil
+	return d.number()
 }
 
-func (d *decoder) object() (any, error) {
-	out := map[string]any{}
+func (d *decoder) literal(text string) bool {
+	ok := bytes.HasPrefix(d.data[d.pos:], []byte(text))
+	d.pos += len(text)
+	return ok
+}
+
+// begin passes the first byte of a list or an object, and tells whether something
+// follows; else it passes the last one, too.
+func (d *decoder) begin(end byte) (some, ok bool) {
 	d.pos++
-	for d.next() != '}' {
-		if d.data[d.pos] == ',' {
-			d.pos++
-			d.next()
+	d.depth++
+	if d.next() != end {
+		return true, d.depth <= maxDepth
+	}
+	d.pos++
+	d.depth--
+	return false, d.depth < maxDepth
+}
+
+// more passes what stands behind an element, and tells whether another one follows.
+func (d *decoder) more(end byte) (more, ok bool) {
+	switch c := d.next(); c {
+	case ',':
+		d.pos++
+		return true, true
+	case end:
+		d.pos++
+		d.depth--
+		return false, true
+	}
+	return false, false
+}
+
+func (d *decoder) object() (any, bool) {
+	out := map[string]any{}
+	some, ok := d.begin('}')
+	for ok && some {
+		if d.next() != '"' {
+			return nil, false
 		}
-		key, err := d.text()
-		if err != nil {
-			return nil, err
+		key, fine := d.text()
+		if !fine || d.next() != ':' {
+			return nil, false
 		}
-		d.next()
-		d.pos++ // the colon
-		v, err := d.value()
-		if err != nil {
-			return nil, err
+		d.pos++
+		v, fine := d.value()
+		if !fine {
+			return nil, false
 		}
 		out[key] = v
+		some, ok = d.more('}')
 	}
-	d.pos++
-	return out, nil
+	return out, ok
 }
 
-func (d *decoder) list() (any, error) {
+func (d *decoder) list() (any, bool) {
 	out := []any{}
-	d.pos++
-	for d.next() != ']' {
-		if d.data[d.pos] == ',' {
-			d.pos++
-		}
-		v, err := d.value()
-		if err != nil {
-			return nil, err
+	some, ok := d.begin(']')
+	for ok && some {
+		v, fine := d.value()
+		if !fine {
+			return nil, false
 		}
 		out = append(out, v)
+		some, ok = d.more(']')
 	}
-	d.pos++
-	return out, nil
+	return out, ok
 }
 
-func (d *decoder) text() (string, error) {
+func (d *decoder) text() (string, bool) {
 	start, plain := d.pos, true
-	d.pos++
-	for ; d.data[d.pos] != '"'; d.pos++ {
+	for d.pos++; ; d.pos++ {
+		if d.pos >= len(d.data) || d.data[d.pos] < ' ' {
+			return "", false
+		}
+		if d.data[d.pos] == '"' {
+			break
+		}
 		if d.data[d.pos] == '\\' {
 			plain = false
 			d.pos++
@@ -112,22 +147,50 @@ func (d *decoder) text() (string, error) {
 	}
 	d.pos++
 	if raw := d.data[start+1 : d.pos-1]; plain && utf8.Valid(raw) {
-		return string(raw), nil
+		return string(raw), true
 	}
 	var s string
 	err := json.Unmarshal(d.data[start:d.pos], &s)
-	return s, err
+	return s, err == nil
 }
 
-func (d *decoder) number() any {
+func (d *decoder) number() (any, bool) {
 	start := d.pos
-	for d.pos < len(d.data) && strings.IndexByte("+-0123456789.eE", d.data[d.pos]) >= 0 {
+	for d.pos < len(d.data) && ofNumber(d.data[d.pos]) {
 		d.pos++
 	}
-	text := string(d.data[start:d.pos])
-	if i, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return i
+	text := d.data[start:d.pos]
+	if n, ok := small(text); ok {
+		return n, true
 	}
-	f, _ := strconv.ParseFloat(text, 64) // too large: infinite
-	return f
+	if !json.Valid(text) {
+		return nil, false
+	}
+	if i, err := strconv.ParseInt(string(text), 10, 64); err == nil {
+		return i, true
+	}
+	f, _ := strconv.ParseFloat(string(text), 64) // too large: infinite
+	return f, true
+}
+
+func ofNumber(c byte) bool {
+	return c >= '0' && c <= '9' || c == '-' || c == '+' || c == '.' || c == 'e' || c == 'E'
+}
+
+// small reads a whole number of few digits.
+func small(text []byte) (n int64, ok bool) {
+	digits := bytes.TrimPrefix(text, []byte("-"))
+	if len(digits) == 0 || len(digits) > 18 || digits[0] == '0' && len(digits) > 1 {
+		return 0, false
+	}
+	for _, c := range digits {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	if len(digits) < len(text) {
+		n = -n
+	}
+	return n, true
 }

@@ -112,9 +112,10 @@ func Handle[In, Out any](r *Registry, name string, fn func(ctx context.Context, 
 	if f := runtime.FuncForPC(reflect.ValueOf(fn).Pointer()); f != nil {
 		rf.File, rf.Line = f.FileLine(f.Entry())
 	}
+	fields := inputFields(reflect.TypeFor[In]())
 	rf.call = func(ctx context.Context, args []any, kwargs map[string]any) (any, error) {
 		var in In
-		if err := decodeInput(&in, args, kwargs); err != nil {
+		if err := decodeInput(&in, fields, args, kwargs); err != nil {
 			return nil, &Failure{Kind: FailUser, Message: name + ": " + err.Error()}
 		}
 		out, err := fn(ctx, in)
@@ -296,45 +297,62 @@ func parametersOf(t reflect.Type) []Parameter {
 	return out
 }
 
-// decodeInput fills *in from a job's arguments; see [Handle].
-func decodeInput(in any, args []any, kwargs map[string]any) error {
+// inputFields are the fields that arguments fill; nil: the type is not filled
+// field by field.
+func inputFields(t reflect.Type) []field {
+	if !isPlainStruct(t) {
+		return nil
+	}
+	return append([]field{}, fieldsOf(t)...)
+}
+
+// decodeInput fills *in from a job's arguments; see [Handle]. fields are those of
+// its type.
+func decodeInput(in any, fields []field, args []any, kwargs map[string]any) error {
 	if a, ok := in.(*Arguments); ok {
 		a.Args, a.Kwargs = args, kwargs
 		return nil
 	}
 	v := reflect.ValueOf(in).Elem()
-	if !isPlainStruct(v.Type()) {
+	if fields == nil {
 		if len(args) != 1 || len(kwargs) > 0 {
 			return Errorf(Invalid, "takes exactly 1 positional argument, got %d and %d keyword arguments", len(args), len(kwargs))
 		}
-		return convert(v, args[0], "argument 1")
+		return convert(v, args[0], "argument ", "1")
 	}
-	fields := fieldsOf(v.Type())
 	if len(args) > len(fields) {
 		return Errorf(Invalid, "takes at most %d arguments, got %d", len(fields), len(args))
 	}
-	given := make(map[string]bool, len(fields))
+	given := make([]bool, len(fields))
 	for i, a := range args {
-		given[fields[i].name] = true
-		if err := convert(v.Field(fields[i].index), a, "argument "+fields[i].name); err != nil {
+		given[i] = true
+		if err := convert(v.Field(fields[i].index), a, "argument ", fields[i].name); err != nil {
 			return err
 		}
 	}
-	for _, k := range sortedKeys(kwargs) {
+	var wrong string // of several wrong ones the first by name is told
+	var failed error
+	for k, a := range kwargs {
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == k })
+		var err error
 		switch {
 		case i < 0:
-			return Errorf(Invalid, "got an unexpected keyword argument %q", k)
-		case given[k]:
-			return Errorf(Invalid, "got more than one value for argument %q", k)
+			err = Errorf(Invalid, "got an unexpected keyword argument %q", k)
+		case i < len(args):
+			err = Errorf(Invalid, "got more than one value for argument %q", k)
+		default:
+			given[i] = true
+			err = convert(v.Field(fields[i].index), a, "argument ", k)
 		}
-		given[k] = true
-		if err := convert(v.Field(fields[i].index), kwargs[k], "argument "+k); err != nil {
-			return err
+		if err != nil && (failed == nil || k < wrong) {
+			wrong, failed = k, err
 		}
 	}
-	for _, f := range fields {
-		if !given[f.name] && !f.optional {
+	if failed != nil {
+		return failed
+	}
+	for i, f := range fields {
+		if !given[i] && !f.optional {
 			return Errorf(Invalid, "argument %q is missing", f.name)
 		}
 	}
@@ -343,7 +361,7 @@ func decodeInput(in any, args []any, kwargs map[string]any) error {
 
 // convert goes through JSON, so that a field takes just what its type decodes;
 // for plain values of plain types that is known.
-func convert(dst reflect.Value, v any, what string) error {
+func convert(dst reflect.Value, v any, what, name string) error {
 	if survives(dst.Type()) {
 		switch v := v.(type) {
 		case int64:
@@ -363,13 +381,20 @@ func convert(dst reflect.Value, v any, what string) error {
 			}
 		}
 	}
+	return convertJSON(dst, v, what, name)
+}
+
+// convertJSON has a frame of its own: it is large, and few need it.
+//
+//go:noinline
+func convertJSON(dst reflect.Value, v any, what, name string) error {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return Errorf(Invalid, "%s: %v", what, err)
+		return Errorf(Invalid, "%s%s: %v", what, name, err)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	if err := dec.Decode(dst.Addr().Interface()); err != nil {
-		return Errorf(Invalid, "%s: %s does not fit %s", what, trimUTF8(string(data), 60), dst.Type())
+		return Errorf(Invalid, "%s%s: %s does not fit %s", what, name, trimUTF8(string(data), 60), dst.Type())
 	}
 	return nil
 }

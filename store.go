@@ -177,6 +177,15 @@ type Executions interface {
 	Report(ctx context.Context, c Claim, logs []LogRecord, progress []Progress) error
 }
 
+// Finisher is what a [Store] may be, too: one that stores ends without a goroutine
+// waiting for each.
+type Finisher interface {
+	// FinishThen is [Executions.Finish], but returns at once and calls then with the
+	// answer, just once, from any goroutine. then must not block. What was not
+	// begun when ctx ends is not stored. e must not change any more.
+	FinishThen(ctx context.Context, c Claim, e *Ended, then func(*Released, error))
+}
+
 // Leases is the store's role for workers.
 type Leases interface {
 	// Register makes a worker with a lease of the given length.

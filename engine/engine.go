@@ -59,6 +59,10 @@ type attempt struct {
 	started time.Time
 	ran     bool
 	held    jobcontrol.Prepared // the first phase's task; nil: it was not prepared, or is executed
+
+	recording recorder                  // of rec
+	own       jobcontrol.LocalValues    // of local, where it begins with none
+	single    [1]jobcontrol.PhaseResult // of phases, while there is one
 }
 
 func (e *Engine) now() time.Time {
@@ -76,8 +80,9 @@ func (e *Engine) Attempt(ctx context.Context, in Input) (jobcontrol.Ended, error
 }
 
 func (e *Engine) attempt(in Input) *attempt {
-	a := &attempt{Engine: e, Input: in, local: jobcontrol.NewLocal(nil)}
-	a.rec = newRecorder(a)
+	a := &attempt{Engine: e, Input: in}
+	a.local = &a.own
+	a.record()
 	return a
 }
 
@@ -225,6 +230,9 @@ func (a *attempt) phase(ctx context.Context, p jobcontrol.Phase) outcome {
 	if f != nil {
 		o.final = o.final || f.Kind.EndsAttempt()
 		result.Error = a.redactFailure(f).Message
+	}
+	if a.phases == nil {
+		a.phases = a.single[:0]
 	}
 	a.phases = append(a.phases, result)
 	a.observe(p, f)

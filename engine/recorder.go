@@ -37,10 +37,11 @@ type recorder struct {
 	err      error
 }
 
-func newRecorder(a *attempt) *recorder {
-	r := &recorder{a: a}
-	r.room.L = &r.mu
-	return r
+// record begins the recording of an attempt.
+func (a *attempt) record() {
+	a.rec = &a.recording
+	a.rec.a = a
+	a.rec.room.L = &a.rec.mu
 }
 
 func (r *recorder) setPhase(p jobcontrol.Phase) {

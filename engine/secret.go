@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -41,10 +42,8 @@ func (a *attempt) readSecrets(ctx context.Context) error {
 
 func secretNames(j *jobcontrol.Job, b *jobcontrol.Build) []string {
 	var names []string
-	seen := map[string]bool{}
 	visit := func(ph any) {
-		if s, ok := ph.(jobcontrol.Secret); ok && !seen[s.Name] {
-			seen[s.Name] = true
+		if s, ok := ph.(jobcontrol.Secret); ok && !slices.Contains(names, s.Name) {
 			names = append(names, s.Name)
 		}
 	}
@@ -52,29 +51,30 @@ func secretNames(j *jobcontrol.Job, b *jobcontrol.Build) []string {
 	for _, v := range j.Args {
 		walk(v)
 	}
-	for _, m := range []map[string]any{j.Kwargs, j.Env} {
+	for _, m := range [...]map[string]any{j.Kwargs, j.Env} {
 		for _, v := range m {
 			walk(v)
 		}
 	}
-	encoded := []jobcontrol.EncodedArguments{}
-	if b != nil {
-		encoded = append(encoded, b.Args, b.Kwargs)
-	}
-	for _, t := range []*jobcontrol.Task{j.Check, j.Run, j.Cleanup} {
-		if t != nil {
-			encoded = append(encoded, t.Args, t.Kwargs)
-			if t.HTTP != nil {
-				t.HTTP.Placeholders(visit)
+	encoded := func(args, kwargs jobcontrol.EncodedArguments) {
+		for _, e := range [...]jobcontrol.EncodedArguments{args, kwargs} {
+			if !jobcontrol.MayHavePlaceholders(e) {
+				continue
+			}
+			if v, err := jobcontrol.DecodeArguments(e); err == nil {
+				walk(v)
 			}
 		}
 	}
-	for _, e := range encoded {
-		if !jobcontrol.MayHavePlaceholders(e) {
-			continue
-		}
-		if v, err := jobcontrol.DecodeArguments(e); err == nil {
-			walk(v)
+	if b != nil {
+		encoded(b.Args, b.Kwargs)
+	}
+	for _, t := range [...]*jobcontrol.Task{j.Check, j.Run, j.Cleanup} {
+		if t != nil {
+			encoded(t.Args, t.Kwargs)
+			if t.HTTP != nil {
+				t.HTTP.Placeholders(visit)
+			}
 		}
 	}
 	return names

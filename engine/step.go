@@ -13,7 +13,7 @@ func (e *Engine) Cleanup(ctx context.Context, in Input, local *jobcontrol.LocalV
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	a := &attempt{Engine: e, Input: in, cancel: cancel, local: local, started: e.now()}
-	a.rec = newRecorder(a)
+	a.record()
 	var o outcome
 	if err := a.readSecrets(ctx); err != nil {
 		o.failure = jobcontrol.FailureOf(err, jobcontrol.PhaseCleanup)
@@ -68,7 +68,7 @@ func (e *Engine) apart(b *jobcontrol.Build, j *jobcontrol.Job, number int) *atte
 		Engine: &plain, Input: Input{Build: b, Job: j, Number: number},
 		cancel: func(error) {}, local: jobcontrol.NewLocal(nil), started: e.now(),
 	}
-	a.rec = newRecorder(a)
+	a.record()
 	a.rec.closed = true
 	return a
 }

@@ -28,7 +28,7 @@ func (e *Executor) function(ctx context.Context, c *jobcontrol.Call) (any, error
 		return nil, userFailure(unknownFunction(c.Task.Function, e.registry.Names()))
 	}
 	done := make(chan returned, 1)
-	go func() {
+	go onStack(func() {
 		r := returned{err: &jobcontrol.Failure{
 			Kind:    jobcontrol.FailError,
 			Message: fn.Name + " ended its goroutine without returning (runtime.Goexit)",
@@ -41,7 +41,7 @@ func (e *Executor) function(ctx context.Context, c *jobcontrol.Call) (any, error
 		}()
 		v, err := fn.Call(jobcontrol.WithExecution(ctx, c.Execution), c.Args, c.Kwargs)
 		r = returned{v, err}
-	}()
+	})
 	r, ok := e.await(ctx, c, fn.Name, done)
 	switch {
 	case !ok:
@@ -52,6 +52,16 @@ func (e *Executor) function(ctx context.Context, c *jobcontrol.Call) (any, error
 		return nil, cancelled(ctx)
 	}
 	return nil, jobcontrol.FailureOf(r.err, c.Phase)
+}
+
+// onStack calls f on a stack that was grown while there was nothing on it to move:
+// nearly every function needs more than the smallest one.
+//
+//go:noinline
+func onStack(f func()) {
+	var space [5 << 10]byte
+	f()
+	runtime.KeepAlive(&space)
 }
 
 // explicit tells whether a function that was cancelled said itself how its

@@ -7,13 +7,15 @@ import (
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/engine"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
 )
 
-// carry executes an attempt and stores how it ended. Where others may have the
-// build already, since this process was stopped for a while, nothing is begun.
+// carry executes an attempt and has its end stored. Where others may have the
+// build already, since this process was stopped for a while, the engine begins nothing.
 func (t *term) carry(k *holding) {
-	if t.stillHeld() != nil || t.at("worker.trusted") != nil {
+	if t.at("worker.trusted") != nil {
 		t.released(k)
+		t.forget(k)
 		return
 	}
 	t.stats.started.Add(1)
@@ -23,8 +25,41 @@ func (t *term) carry(k *holding) {
 	cause := context.Cause(ctx)
 	cancel(nil) // whatever the task left behind in this process
 	t.released(k)
+	if err == nil && ended.State == jobcontrol.Successful && t.finisher != nil && t.at("worker.trusted") == nil {
+		t.finisher.FinishThen(t.life, k.build.Claim, &ended, func(r *jobcontrol.Released, err error) {
+			if err == nil && !fault.Enabled {
+				t.finished(k, &ended, r)
+				t.forget(k)
+				return
+			}
+			t.group.Go(func() { t.answered(k, &ended, r, cause, err) })
+		})
+		return
+	}
+	t.waits()
+	t.conclude(k, &ended, cause, err)
+}
+
+// answered takes in the answer to the first request to store an end. If it was
+// none, the end is stored once more, as if it had not been.
+func (t *term) answered(k *holding, e *jobcontrol.Ended, r *jobcontrol.Released, cause, err error) {
 	if err == nil {
-		err = t.store(k, &ended, cause)
+		err = t.at("worker.finish.after")
+	}
+	if err != nil {
+		t.conclude(k, e, cause, nil)
+		return
+	}
+	t.finished(k, e, r)
+	t.forget(k)
+}
+
+// conclude stores the end of an attempt and forgets the build; err is what kept
+// the attempt from ending.
+func (t *term) conclude(k *holding, e *jobcontrol.Ended, cause, err error) {
+	defer t.forget(k)
+	if err == nil {
+		err = t.store(k, e, cause)
 	}
 	switch {
 	case err == nil:
@@ -176,9 +211,14 @@ func (t *term) finish(k *holding, e *jobcontrol.Ended) error {
 	if err == nil {
 		err = t.at("worker.finish.after")
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		t.finished(k, e, r)
 	}
+	return err
+}
+
+// finished takes notice of a build's end that is stored.
+func (t *term) finished(k *holding, e *jobcontrol.Ended, r *jobcontrol.Released) {
 	t.stats.finished.Add(1)
 	if t.log.Enabled(t.life, slog.LevelDebug) {
 		t.log.Debug("build ended", "build", k.build.ID, "job", k.build.Job, "state", e.State, "attempt", e.Attempt.Number,
@@ -193,7 +233,6 @@ func (t *term) finish(k *holding, e *jobcontrol.Ended) error {
 	if k.build.Run != k.build.ID || k.job.Cleanup != nil {
 		t.cleaning.ring()
 	}
-	return nil
 }
 
 // putBack stores what an attempt logged that was stopped since the worker shuts

@@ -14,7 +14,8 @@ const (
 	// claimAhead is how much work is claimed beyond the free slots.
 	claimAhead = 100 * time.Millisecond
 	// minCrew is how many goroutines may at least store the ends of attempts at a
-	// time, however few slots there are: so that they share a commit.
+	// time, however few slots there are: so that they share a commit. Twice as many
+	// ends may wait to be stored.
 	minCrew = 1024
 	// meanOf is how many attempts the mean duration follows.
 	meanOf = 16
@@ -24,12 +25,15 @@ const (
 // the goroutines that do it. An attempt occupies a slot until its task has ended;
 // its end is stored while another one may have the slot.
 //
-// A goroutine of the crew executes an attempt, stores its end, and takes the next
-// build, as long as there are some: builds of microseconds need no change of
-// goroutines but the one that waiting for the commit is.
+// A goroutine of the crew executes an attempt, sees to it that its end is stored,
+// and takes the next build, as long as there are some. One at a time is woken to
+// look for a build, and wakes the next when it has found one: so builds of
+// microseconds are executed one after the other by as many goroutines as there are
+// cores, and others by as many as there are slots.
 type slots struct {
 	parallel int
 	maxCrew  int
+	maxBegun int
 
 	mu        sync.Mutex
 	queue     []*holding      // claimed and not started, in order; queue[:head] are gone
@@ -37,7 +41,8 @@ type slots struct {
 	begun     []*holding      // started, and their ends not stored yet; in no order
 	executing int             // of them, occupying a slot
 	crew      int             // goroutines
-	idle      []chan *holding // of the crew, waiting for a build; nil sends them home
+	idle      []chan struct{} // of the crew, waiting to be woken; closed: they are sent home
+	looking   bool            // one was woken, or is new, and has not looked for a build yet
 	steps     int             // clean-up steps that are executed
 	mean      time.Duration   // of attempts; 0: not known
 
@@ -68,6 +73,7 @@ type holding struct {
 
 func (s *slots) init(parallel int) {
 	s.parallel, s.maxCrew = parallel, max(minCrew, parallel)
+	s.maxBegun = 2 * s.maxCrew
 }
 
 // waiting is the number of builds that are claimed and not started; s.mu is held.
@@ -114,25 +120,27 @@ func (s *slots) take(now time.Time) *holding {
 
 // mayStart tells whether a waiting build may be started; s.mu is held.
 func (s *slots) mayStart() bool {
-	return s.waiting() > 0 && s.executing < s.parallel && !s.closing
+	return s.waiting() > 0 && s.executing < s.parallel && len(s.begun) < s.maxBegun && !s.closing
 }
 
-// dispatch gives waiting builds to goroutines while there are slots; t.mu is held.
-func (t *term) dispatch(now time.Time) {
-	for t.mayStart() {
-		if n := len(t.idle); n > 0 {
-			c := t.idle[n-1]
-			t.idle = t.idle[:n-1]
-			c <- t.take(now) // never blocks
-			continue
-		}
-		if t.crew >= t.maxCrew {
-			return // one of them takes it when it has stored an end
-		}
-		t.crew++
-		k := t.take(now)
-		t.group.Go(func() { t.work(k) })
+// dispatch has a goroutine look for a build where one may be started, unless one
+// is about to; t.mu is held.
+func (t *term) dispatch() {
+	if t.looking || !t.mayStart() {
+		return
 	}
+	if n := len(t.idle); n > 0 {
+		t.looking = true
+		t.idle[n-1] <- struct{}{} // never blocks
+		t.idle = t.idle[:n-1]
+		return
+	}
+	if t.crew >= t.maxCrew {
+		return // one of them looks when it has stored an end
+	}
+	t.looking = true
+	t.crew++
+	t.group.Go(t.work)
 }
 
 // lookAfter wakes the duties that have something to do now; t.mu is held.
@@ -155,23 +163,49 @@ func (t *term) add(builds []jobcontrol.Build) {
 		// A copy: one that takes long does not keep those that came with it.
 		t.queue = append(t.queue, &holding{build: builds[i], claimed: now, marked: builds[i].State == jobcontrol.Running})
 	}
-	t.dispatch(now)
+	t.dispatch()
 	t.lookAfter()
 }
 
-// work executes attempts until nothing is left to do.
-func (t *term) work(k *holding) {
-	mine := make(chan *holding, 1)
-	for k != nil {
+// work executes attempts until the goroutine is not wanted any more.
+func (t *term) work() {
+	wake := make(chan struct{}, 1)
+	for k := t.next(wake, true); k != nil; k = t.next(wake, false) {
 		t.carry(k)
-		k = t.next(k, mine)
+	}
+}
+
+// next returns the next build that is executed; nil: the goroutine ends. woken: it
+// is the one that was to look for a build.
+func (t *term) next(wake chan struct{}, woken bool) *holding {
+	for {
+		t.mu.Lock()
+		if woken {
+			t.looking = false
+		}
+		if t.mayStart() {
+			k := t.take(time.Now())
+			t.dispatch()
+			t.lookAfter()
+			t.mu.Unlock()
+			return k
+		}
+		if t.closing || len(t.idle) >= t.maxCrew/2 {
+			t.crew--
+			t.mu.Unlock()
+			return nil
+		}
+		t.idle = append(t.idle, wake)
+		t.mu.Unlock()
+		if _, woken = <-wake; !woken {
+			return nil
+		}
 	}
 }
 
 // released frees the slot of an attempt whose task has ended. It returns when its mark is stored.
 func (t *term) released(k *holding) {
-	now := time.Now()
-	took := now.Sub(k.started)
+	took := time.Since(k.started)
 	t.mu.Lock()
 	k.ended = true
 	marking := k.marking
@@ -180,7 +214,9 @@ func (t *term) released(k *holding) {
 		t.mean = took
 	}
 	t.mean += (took - t.mean) / meanOf
-	t.dispatch(now)
+	if marking != nil {
+		t.dispatch()
+	}
 	t.lookAfter()
 	t.mu.Unlock()
 	t.stats.executed.Add(int64(took))
@@ -189,9 +225,18 @@ func (t *term) released(k *holding) {
 	}
 }
 
-// next forgets a build whose end is stored and returns the next one; nil: there is none any more.
-func (t *term) next(k *holding, mine chan *holding) *holding {
+// waits is called by a goroutine that is going to wait: another one executes what
+// is due.
+func (t *term) waits() {
 	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dispatch()
+}
+
+// forget forgets a build whose end is stored.
+func (t *term) forget(k *holding) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	last := len(t.begun) - 1
 	t.begun[k.index] = t.begun[last]
 	t.begun[k.index].index = k.index
@@ -207,21 +252,8 @@ func (t *term) next(k *holding, mine chan *holding) *holding {
 		}
 		t.sayQuiet()
 	}
-	var next *holding
-	if t.mayStart() {
-		next = t.take(time.Now())
-	}
+	t.dispatch()
 	t.lookAfter()
-	if next != nil || t.closing || len(t.idle) >= t.maxCrew/2 {
-		if next == nil {
-			t.crew--
-		}
-		t.mu.Unlock()
-		return next
-	}
-	t.idle = append(t.idle, mine)
-	t.mu.Unlock()
-	return <-mine
 }
 
 // sayQuiet says that nothing is executed any more, if that is so; t.mu is held.

@@ -18,9 +18,11 @@ type term struct {
 	*Pool
 	lease jobcontrol.Lease
 	eng   *engine.Engine
-	clock atomic.Pointer[clock]
-	trust trust
-	over  bool // the pool is to end with this term
+	// finisher is the store, where it can store ends without one goroutine for each.
+	finisher jobcontrol.Finisher
+	clock    atomic.Pointer[clock]
+	trust    trust
+	over     bool // the pool is to end with this term
 
 	life      context.Context // ends when the lease is lost
 	endLife   context.CancelCauseFunc
@@ -101,6 +103,7 @@ func (p *Pool) newTerm(ctx context.Context) (*term, error) {
 		hungry: newBell(), promoting: newBell(), stopping: newBell(), cleaning: newBell(), rescuing: newBell(), marking: newBell(), renewing: newBell(), naming: newBell(),
 	}
 	t.slots.init(p.cfg.Parallel)
+	t.finisher, _ = p.cfg.Store.(jobcontrol.Finisher)
 	t.life, t.endLife = context.WithCancelCause(context.WithoutCancel(ctx))
 	t.attempts, t.cancelAll = context.WithCancelCause(t.life)
 	limited, cancel := context.WithTimeout(ctx, p.cfg.TTL)

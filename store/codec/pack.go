@@ -21,25 +21,31 @@ type Packed struct {
 // Pack encodes how an attempt ended; the given time stands in for that of log
 // records without one.
 func Pack(c jobcontrol.Claim, e jobcontrol.Ended, now time.Time) (*Packed, error) {
-	p := &Packed{Ended: e, Claim: c}
+	p := &Packed{}
+	return p, p.Pack(c, &e, now)
+}
+
+// Pack is the function of that name, into p.
+func (p *Packed) Pack(c jobcontrol.Claim, e *jobcontrol.Ended, now time.Time) error {
+	p.Ended, p.Claim = *e, c
 	a := &p.Attempt
 	a.Build, a.Worker, a.Claim = c.Build, c.Worker, c.Number
 	a.StartedAt, a.FinishedAt = jobcontrol.Micros(a.StartedAt), jobcontrol.Micros(a.FinishedAt)
 	if a.Number < 0 {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: attempt %d", c.Build, a.Number)
+		return jobcontrol.Errorf(jobcontrol.Invalid, "build %d: attempt %d", c.Build, a.Number)
 	}
 	p.Data = EncodeAttempt(a)
 	var err error
 	if p.Failure, p.Frames, err = EncodeFailure(a.Failure); err != nil {
-		return nil, err
+		return err
 	}
 	if a.Failure != nil {
 		if p.Whole, err = json.Marshal(a.Failure); err != nil {
-			return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: failure: %v", c.Build, err)
+			return jobcontrol.Errorf(jobcontrol.Invalid, "build %d: failure: %v", c.Build, err)
 		}
 	}
 	p.Log, err = PackLog(e.Logs, now)
-	return p, err
+	return err
 }
 
 // UsesTry is how many tries the attempt used.

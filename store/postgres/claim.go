@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -25,18 +26,18 @@ const claimReady = `WITH w AS MATERIALIZED (SELECT 1 FROM {workers} w WHERE ` + 
 			WHERE b.service = s.service AND b.state = 4 AND b.detached AND NOT b.suspect AND b.claim IS NULL
 				AND (b.rank, b.phase, b.place, b.id) > (s.rank, s.phase, s.place, s.id)
 			ORDER BY b.rank, b.phase, b.place, b.id LIMIT $8 + 1 FOR UPDATE SKIP LOCKED) q
-		ORDER BY q.rank, q.phase, q.place, q.id LIMIT $8 + 1),
-	u AS (UPDATE {builds} b SET worker = $1, epoch = $2, claim = nextval('{claims}')
-		WHERE b.ctid = ANY (ARRAY(SELECT c.tid FROM c LIMIT $8)) RETURNING ` + claimedColumns + `)
-	SELECT u.*, (SELECT count(*) FROM c) FROM u`
+		ORDER BY q.rank, q.phase, q.place, q.id LIMIT $8 + 1)
+	UPDATE {builds} b SET worker = $1, epoch = $2, claim = nextval('{claims}')
+	WHERE b.ctid = ANY (ARRAY(SELECT c.tid FROM c LIMIT $8)) RETURNING ` + claimedColumns + `, (SELECT count(*) FROM c)`
 
 // limited is the condition that a claim has to count what others have claimed.
 const limited = `(v.concurrency > 0 OR v.key_concurrency > 0 OR v.rate > 0)`
 
-// claimedColumns are those of a build that was claimed, with its rank.
-const claimedColumns = `b.rank, b.id, b.run, b.head, b.definition, b.service, b.state, b.phase, b.place, b.deps_left, b.tries, b.retry_delay, b.tries_used,
-	b.attempts, b.lost, b.asked, b.priority, b.created_at, b.ready_at, b.started_at, b.ran, b.again_of, b.worker, b.epoch, b.claim,
-	b.unique_key, b.key, b.why, b.failure, b.frames, b.args, b.kwargs, b.pins`
+// claimedColumns are those of a build that was claimed, with its rank. What is
+// NULL costs least.
+const claimedColumns = `b.rank, b.id, nullif(b.run, b.id), b.head, b.definition, b.service, b.state, nullif(b.phase, 0), nullif(b.place, 0), nullif(b.deps_left, 0),
+	b.tries, b.retry_delay, nullif(b.tries_used, 0), nullif(b.attempts, 0), nullif(b.lost, 0), nullif(b.asked, 0), nullif(b.priority, 0),
+	b.created_at, b.ready_at, b.started_at, b.ran, b.again_of, b.claim, b.unique_key, b.key, b.why, b.failure, b.frames, b.args, b.kwargs, b.pins`
 
 // claimedRow is a build that was claimed.
 type claimedRow struct {
@@ -46,14 +47,15 @@ type claimedRow struct {
 	unique                    string // with its project
 }
 
-func scanClaimed(r *row) (b claimedRow, err error) {
+func scanClaimed(r *row, l jobcontrol.Lease) (b claimedRow, err error) {
 	b.rank, b.ID, b.Run, b.head, b.definition, b.service = r.int(), r.int(), r.int(), r.int(), r.int(), r.int()
+	b.Run = cmp.Or(b.Run, b.ID)
 	b.State, b.Phase, b.Place, b.DepsLeft = r.state(), int(r.int()), int(r.int()), int(r.int())
 	b.Tries, b.RetryDelay, b.TriesUsed = int(r.int()), time.Duration(r.int()), int(r.int())
 	b.Attempts, b.Lost, b.Asked, b.Priority = int(r.int()), int(r.int()), int(r.int()), int(r.int())
 	b.CreatedAt, b.ReadyAt, b.StartedAt = r.time(), r.time(), r.time()
 	b.Ran, b.AgainOf = r.int(), r.int()
-	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: r.int(), Epoch: r.int(), Number: r.int()}
+	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: l.Worker, Epoch: l.Epoch, Number: r.int()}
 	b.unique, b.Key, b.Why = r.text(), r.text(), r.text()
 	failure, frames := r.json(), r.json()
 	if failure != nil {
@@ -70,6 +72,14 @@ func scanClaimed(r *row) (b claimedRow, err error) {
 
 func (b *claimedRow) position() position {
 	return position{b.rank, int64(b.Phase), int64(b.Place), b.ID}
+}
+
+// inQueue compares builds as their queue does.
+func inQueue(a, b *claimedRow) int {
+	if a.position().less(b.position()) {
+		return -1
+	}
+	return 1
 }
 
 // Claim gives a worker builds; see [jobcontrol.Queue].
@@ -91,7 +101,7 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 	var err error
 	slowly := w.Alone
 	if !slowly {
-		out, rows, slowly, err = s.claimQuickly(ctx, l, &w)
+		out, rows, slowly, err = s.claimQuickly(ctx, l, &w, cl.rows[:0])
 	}
 	if err == nil && slowly {
 		out, rows, err = s.claimWithLimits(ctx, l, &w)
@@ -108,15 +118,17 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 	for i := range rows {
 		cl.last = max(cl.last, rows[i].Claim.Number)
 	}
-	slices.SortFunc(rows, func(a, b claimedRow) int {
-		if a.position().less(b.position()) {
-			return -1
-		}
-		return 1
-	})
+	order := make([]*claimedRow, len(rows))
 	for i := range rows {
-		out.Builds = append(out.Builds, rows[i].Build)
+		order[i] = &rows[i]
 	}
+	slices.SortFunc(order, inQueue)
+	out.Builds = make([]jobcontrol.Build, len(rows))
+	for i, b := range order {
+		out.Builds[i] = b.Build
+	}
+	clear(rows)
+	cl.rows = rows
 	return out, nil
 }
 
@@ -148,10 +160,11 @@ func (s *Store) serviceIDs(c *conn, project string, names []string) ([]int64, er
 	return slices.Compact(ids), nil
 }
 
-// claimQuickly claims in services that have no limits, in one round trip; slowly
-// tells that one has some.
-func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted) (out *jobcontrol.Claimed, rows []claimedRow, slowly bool, err error) {
+// claimQuickly claims in services that have no limits, in one round trip, and adds
+// what it claimed to none; slowly tells that one has some.
+func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcontrol.Wanted, none []claimedRow) (out *jobcontrol.Claimed, rows []claimedRow, slowly bool, err error) {
 	n := w.N
+	rows = none
 	var services []int64
 	if err := s.readOne(ctx, func(c *conn) (err error) {
 		services, err = s.serviceIDs(c, w.Project, w.Services)
@@ -162,11 +175,11 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 	from, full := s.claimers.starts(services, time.Now())
 	for {
 		var more bool
-		var again []claimedRow
+		had := len(rows)
 		began := time.Now()
 		before := out
-		out, again, slowly, more, err = s.claimFrom(ctx, l, n-len(rows), services, from)
-		if slowly && len(rows) > 0 { // a limit came between: what was claimed already is claimed
+		out, rows, slowly, more, err = s.claimFrom(ctx, l, n-had, services, from, rows)
+		if slowly && had > 0 { // a limit came between: what was claimed already is claimed
 			before.More = true
 			return before, rows, false, nil
 		}
@@ -174,14 +187,13 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 			return nil, nil, slowly, err
 		}
 		last := map[int64]position{}
-		for i := range again {
-			b := &again[i]
+		for i := range rows[had:] {
+			b := &rows[had+i]
 			if p, ok := last[b.service]; !ok || p.less(b.position()) {
 				last[b.service] = b.position()
 			}
 		}
-		s.claimers.searched(services, from, last, len(again), began)
-		rows = append(rows, again...)
+		s.claimers.searched(services, from, last, len(rows)-had, began)
 		out.More = more
 		if full || len(rows) == n {
 			return out, rows, false, nil
@@ -194,7 +206,8 @@ func (s *Store) claimQuickly(ctx context.Context, l jobcontrol.Lease, w *jobcont
 	}
 }
 
-func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, services []int64, from []position) (out *jobcontrol.Claimed, rows []claimedRow, slowly, more bool, err error) {
+// claimFrom adds what it claims after the given positions to the rows before.
+func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, services []int64, from []position, before []claimedRow) (out *jobcontrol.Claimed, rows []claimedRow, slowly, more bool, err error) {
 	lists := make([][]int64, 4)
 	for _, p := range from {
 		for i, v := range []int64{p.rank, p.phase, p.place, p.id} {
@@ -202,11 +215,11 @@ func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, servic
 		}
 	}
 	err = s.use(ctx, func(c *conn) error {
-		out, rows, slowly, more = &jobcontrol.Claimed{}, nil, false, false
+		out, rows, slowly, more = &jobcontrol.Claimed{}, before, false, false
 		alive := false
 		c.queue(nil, begin)
 		c.queue(func(r *row) error {
-			b, err := scanClaimed(r)
+			b, err := scanClaimed(r, l)
 			rows = append(rows, b)
 			more = r.int() > int64(n)
 			return err
@@ -218,10 +231,11 @@ func (s *Store) claimFrom(ctx context.Context, l jobcontrol.Lease, n int, servic
 			EXISTS (SELECT 1 FROM {services} v WHERE v.id = ANY($3) AND `+limited+`),
 			EXISTS (SELECT 1 FROM {services} v JOIN {builds} b ON b.service = v.id AND b.state = 4 AND b.detached AND b.suspect
 				WHERE v.id = ANY($3) AND NOT v.paused)`, l.Worker, l.Epoch, services)
-		if err == nil && !alive && len(rows) == 0 {
+		none := len(rows) == len(before)
+		if err == nil && !alive && none {
 			err = leaseLost(l)
 		}
-		slowly = slowly && len(rows) == 0
+		slowly = slowly && none
 		return err
 	})
 	return out, rows, slowly, more, err

@@ -20,8 +20,9 @@ type claimers struct {
 // when an answer was lost.
 type claimer struct {
 	mu    sync.Mutex
-	last  int64 // the greatest number that was handed out
-	doubt bool  // an answer was lost
+	last  int64        // the greatest number that was handed out
+	doubt bool         // an answer was lost
+	rows  []claimedRow // space for those of the next claim
 }
 
 // position is where a build stands in the queue of its service.
@@ -49,10 +50,18 @@ func (p position) less(q position) bool {
 // from the beginning; these are rare only where they are slow.
 type cursor struct {
 	at   position
+	many bool          // the latest search from the beginning found many
 	slow int           // searches from the beginning, one after the other, that were slow
 	cost time.Duration // of the latest of them
 	full time.Time     // when that was
 }
+
+// Where so many were found at once, what follows within a moment is as if more had
+// been asked for: it need not pass over what was claimed.
+const (
+	manyBuilds = 200
+	moment     = 50 * time.Millisecond
+)
 
 // A search from the beginning is slow from here on.
 const (
@@ -60,9 +69,13 @@ const (
 	slowBuild  = 25 * time.Microsecond // for each build that it found
 )
 
-// from returns where a search begins: at the cursor where searches from the
-// beginning are slow, unless they would cost less than a tenth of the time.
+// from returns where a search begins: at the cursor a moment after a search that
+// found many, and where searches from the beginning are slow, unless they would
+// cost less than a tenth of the time.
 func (c *cursor) from(now time.Time) position {
+	if c.many && now.Sub(c.full) < moment {
+		return c.at
+	}
 	if c.slow < 2 || now.Sub(c.full) > 10*c.cost {
 		return first
 	}
@@ -117,7 +130,7 @@ func (c *claimers) searched(services []int64, from []position, last map[int64]po
 			c.cursors[id] = cur
 		}
 		if from[i] == first {
-			cur.cost, cur.full = cost, now
+			cur.cost, cur.full, cur.many = cost, now, builds >= manyBuilds
 			if cost > slowSearch+time.Duration(builds)*slowBuild {
 				cur.slow++
 			} else {

@@ -21,20 +21,12 @@ var endings = map[jobcontrol.State]jobcontrol.Transition{
 
 // Finish ends a build and releases or blocks its dependants; see [jobcontrol.Executions].
 func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Released, error) {
-	if _, ok := endings[e.State]; !ok {
-		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
-	}
-	now, err := s.timeOfLogs(ctx, e.Attempt.FinishedAt, e.Logs)
+	o, err := s.finishOp(ctx, c, &e)
 	if err != nil {
 		return nil, err
 	}
-	p, err := codec.Pack(c, e, now)
-	if err != nil {
-		return nil, err
-	}
-	o := &finishOp{Packed: p}
 	if e.State == jobcontrol.Suspended {
-		err = s.write(ctx, "finish", func(t *tx) error { return t.suspend(p) })
+		err = s.write(ctx, "finish", func(t *tx) error { return t.suspend(&o.Packed) })
 	} else {
 		err = s.w.do(ctx, o)
 	}
@@ -44,9 +36,46 @@ func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 	return &o.released, nil
 }
 
+// FinishThen is Finish that does not wait; see [jobcontrol.Finisher].
+func (s *Store) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	if e.State == jobcontrol.Suspended || e.Attempt.FinishedAt.IsZero() { // a transaction of its own, or a question to the server
+		go func() { then(s.Finish(ctx, c, *e)) }()
+		return
+	}
+	o, err := s.finishOp(ctx, c, e)
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	s.w.later(ctx, o, func(err error) {
+		if err != nil {
+			then(nil, err)
+			return
+		}
+		then(&o.released, nil)
+	})
+}
+
+func (s *Store) finishOp(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended) (*finishOp, error) {
+	if _, ok := endings[e.State]; !ok {
+		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
+	}
+	now, err := s.timeOfLogs(ctx, e.Attempt.FinishedAt, e.Logs)
+	if err != nil {
+		return nil, err
+	}
+	o := &finishOp{}
+	if err := o.Pack(c, e, now); err != nil {
+		return nil, err
+	}
+	o.plain = o.isPlain()
+	return o, nil
+}
+
 // finishOp is the end of a build.
 type finishOp struct {
-	*codec.Packed
+	codec.Packed
+	plain    bool
 	released jobcontrol.Released
 }
 
@@ -135,17 +164,22 @@ type finished struct {
 	dependants []byte
 }
 
-// finish ends builds, which are sorted, and tells which; the others were not changed.
+// finish ends builds, which are sorted and fit each other, and tells which; the
+// others were not changed.
 func (t *tx) finish(ends []*finishOp) (hit []bool, err error) {
-	args := finishArguments(ends)
-	var done []finished
+	plain := ends[0].plain
+	text, arguments := finishBuilds, finishArguments
+	if plain {
+		text, arguments = finishPlain, plainArguments
+	}
+	done := make([]finished, 0, len(ends))
 	t.queue(func(r *row) error {
 		f := finished{}
 		f.id, f.run, f.head, f.definition, f.phase, f.at, f.result = r.int(), r.int(), r.int(), r.int(), r.int(), r.time(), r.int()
 		f.dependants, f.pins = r.blob(), r.json()
 		done = append(done, f)
 		return nil
-	}, finishBuilds, args...)
+	}, text, arguments(ends)...)
 	logs := t.queueLastChunks(ends)
 	if err := t.send(); err != nil {
 		return nil, err
@@ -159,6 +193,9 @@ func (t *tx) finish(ends []*finishOp) (hit []bool, err error) {
 		}
 		hit[n], f.o = true, ends[n]
 		f.state, f.changed = f.o.State, f.o.Changed
+		if plain {
+			f.run, f.at = cmp.Or(f.run, f.id), f.o.Attempt.FinishedAt
+		}
 		if len(f.o.Result) > 0 {
 			f.result = f.id
 		}

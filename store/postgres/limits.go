@@ -221,7 +221,7 @@ func (t *tx) claim(l jobcontrol.Lease, all []*limits, list []candidate, suspect 
 	}
 	var rows []claimedRow
 	if err := t.each(func(r *row) error {
-		b, err := scanClaimed(r)
+		b, err := scanClaimed(r, l)
 		rows = append(rows, b)
 		return err
 	}, `UPDATE {builds} b SET worker = $1, epoch = $2, claim = nextval('{claims}')`+set+` WHERE b.id = ANY($3) RETURNING `+claimedColumns,

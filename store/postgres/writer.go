@@ -15,7 +15,8 @@ import (
 // reports. Callers put operations into its queue and wait; a few goroutines,
 // each with a connection, take all that wait and write them in one transaction,
 // with few statements for each kind. So a commit is paid once for many, and a
-// lone operation waits for nobody.
+// lone operation waits for nobody. Where nobody waits for the answer, a function is
+// called with it.
 //
 // Who brings an operation while nobody writes does it himself: that spares two
 // changes of goroutines where operations come one by one. What came meanwhile is
@@ -37,6 +38,7 @@ type writer struct {
 	slow    int       // transactions, one after the other, that took long
 	idle    sync.Cond // one of them ended
 	closed  bool
+	ends    map[context.Context]func() bool // of the operations that nobody waits for; stops looking out for the end
 }
 
 // op is one operation of the writer.
@@ -65,7 +67,8 @@ type queued struct {
 	op    op
 	ctx   context.Context // of the caller
 	state atomic.Int32    // of its life: waiting, then taken or dropped
-	done  chan struct{}   // closed when it is answered
+	done  chan struct{}   // closed when it is answered; nil: then is called
+	then  func(error)
 	err   error
 	apart bool // it was not written with the others
 }
@@ -91,18 +94,10 @@ func (w *writer) do(ctx context.Context, o op) error {
 		return w.s.public(err)
 	}
 	q := &queued{op: o, ctx: ctx, done: make(chan struct{})}
-	w.mu.Lock()
-	if w.closed {
-		w.mu.Unlock()
+	itself, ok := w.add(q)
+	if !ok {
 		return errClosed
 	}
-	w.queue = append(w.queue, q)
-	w.waiting += o.size()
-	itself := w.writing == 0 || w.writing < w.s.opts.Writers && w.helps()
-	if itself {
-		w.writing++
-	}
-	w.mu.Unlock()
 	if itself && w.next() {
 		go w.run()
 	}
@@ -120,6 +115,74 @@ func (w *writer) do(ctx context.Context, o op) error {
 	return w.s.public(q.err)
 }
 
+// add puts an operation into the queue, unless the writer is closed. itself: the
+// caller has to write, with next or run.
+func (w *writer) add(q *queued) (itself, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false, false
+	}
+	w.queue = append(w.queue, q)
+	w.waiting += q.op.size()
+	if itself = w.writing == 0 || w.writing < w.s.opts.Writers && w.helps(); itself {
+		w.writing++
+	}
+	if q.then != nil && w.ends[q.ctx] == nil && q.ctx.Done() != nil {
+		if w.ends == nil {
+			w.ends = map[context.Context]func() bool{}
+		}
+		w.ends[q.ctx] = context.AfterFunc(q.ctx, func() { w.drop(q.ctx) })
+	}
+	return itself, true
+}
+
+// later has an operation executed and calls then with the answer.
+func (w *writer) later(ctx context.Context, o op, then func(error)) {
+	err := ctx.Err()
+	if err == nil {
+		itself, ok := w.add(&queued{op: o, ctx: ctx, then: then})
+		if itself {
+			go w.run()
+		}
+		if !ok {
+			err = errClosed
+		}
+	}
+	if err != nil {
+		then(w.s.public(err))
+	}
+}
+
+// drop gives up the operations that nobody waits for whose context has ended and
+// that were not begun.
+func (w *writer) drop(ctx context.Context) {
+	w.mu.Lock()
+	delete(w.ends, ctx)
+	var dropped []*queued
+	for _, q := range w.queue {
+		if q.then != nil && q.ctx == ctx && q.state.CompareAndSwap(opWaiting, opDropped) {
+			dropped = append(dropped, q)
+		}
+	}
+	w.mu.Unlock()
+	for _, q := range dropped {
+		q.then(w.s.public(ctx.Err()))
+	}
+}
+
+// answer tells who waits for an operation that it was served.
+func (w *writer) answer(q *queued) {
+	switch {
+	case q.then == nil:
+		close(q.done)
+	case q.apart:
+		go func() { q.then(q.op.alone(q.ctx, w.s)) }()
+	default:
+		q.then(w.s.public(q.err))
+	}
+}
+
 // stop refuses further operations and returns when nobody writes.
 func (w *writer) stop() {
 	w.mu.Lock()
@@ -127,6 +190,9 @@ func (w *writer) stop() {
 	w.closed = true
 	for w.writing > 0 {
 		w.idle.Wait()
+	}
+	for _, stop := range w.ends {
+		stop()
 	}
 }
 
@@ -144,7 +210,7 @@ func (w *writer) next() (more bool) {
 		w.serve(batch)
 		w.took(time.Since(began), batch)
 		for _, q := range batch {
-			close(q.done)
+			w.answer(q)
 		}
 	}
 	w.mu.Lock()
@@ -188,19 +254,42 @@ func (w *writer) take() []*queued {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var batch []*queued
+	for len(batch) == 0 && len(w.queue) > 0 {
+		batch = w.choose()
+	}
+	return batch
+}
+
+// choose takes operations out of the queue that one transaction writes. w.mu is held.
+func (w *writer) choose() []*queued {
+	var batch, left []*queued
+	var end *finishOp
 	size, n := 0, 0
 	for _, q := range w.queue {
 		if size >= maxBatch {
 			break
 		}
 		n++
+		// Ends that do not fit the first one go into another transaction: so that
+		// one statement takes all locks, in order.
+		if o, ok := q.op.(*finishOp); ok {
+			if end == nil {
+				end = o
+			} else if !o.fits(end) {
+				left = append(left, q)
+				continue
+			}
+		}
 		w.waiting -= q.op.size()
 		if q.state.CompareAndSwap(opWaiting, opTaken) {
 			batch = append(batch, q)
 			size += q.op.size()
 		}
 	}
-	if w.queue = w.queue[n:]; len(w.queue) == 0 {
+	if w.queue = w.queue[n:]; len(left) > 0 {
+		w.queue = append(left, w.queue...)
+	}
+	if len(w.queue) == 0 {
 		w.queue = nil
 	}
 	return batch

@@ -247,6 +247,11 @@ func (f *FaultyStore) MarkRan(ctx context.Context, c jobcontrol.Claim, at time.T
 	return f.do(ctx, "MarkRan", func() error { return f.store.MarkRan(ctx, c, at) })
 }
 
+// FinishThen implements [jobcontrol.Finisher] with Finish, whose faults it meets.
+func (f *FaultyStore) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	go func() { then(f.Finish(ctx, c, *e)) }()
+}
+
 // Finish is that of the store, or fails.
 func (f *FaultyStore) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Released, error) {
 	return value(ctx, f, "Finish", func() (*jobcontrol.Released, error) { return f.store.Finish(ctx, c, e) })
