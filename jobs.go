@@ -68,6 +68,7 @@ func NewJobs(jobs []*Job) (*Jobs, error) {
 	} else if err != nil {
 		return nil, Errorf(Internal, "graph: %v", err)
 	}
+	problems = append(problems, itemIDs(jobs)...)
 	if len(problems) > 0 {
 		slices.SortStableFunc(problems, func(a, b Problem) int { return a.Index - b.Index })
 		return nil, problems
@@ -214,6 +215,9 @@ func checkJob(i int, j *Job) Problems {
 			add("pinned_builds."+id, "", "a build id is 1 or more")
 		}
 	}
+	if j.ForEach != nil {
+		checkForEach(j, add)
+	}
 	checkArguments(j, add)
 	return out
 }
@@ -268,6 +272,9 @@ func checkArguments(j *Job, add func(field, hint, format string, args ...any)) {
 		default:
 			add("env."+k, "", "the value must be a string")
 		}
+	}
+	if j.ForEach != nil {
+		walk("for_each.items", j.ForEach.Items, false)
 	}
 	for _, t := range []struct {
 		field string

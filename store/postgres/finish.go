@@ -248,9 +248,7 @@ func (t *tx) notFinished(o *finishOp) error {
 	if err != nil {
 		return err
 	}
-	if o.State.Satisfied() {
-		o.released.Ready, err = t.releasedBy(g.id, ids)
-	} else {
+	if o.released.Ready, err = t.releasedBy(g.id, ids); err == nil && !o.State.Satisfied() {
 		o.released.Blocked, err = t.blockedBy(g.id, ids)
 	}
 	return err
