@@ -414,7 +414,7 @@ func checkForEach(j *Job, add func(field, hint, format string, args ...any)) {
 		return // keys are known when the results are
 	}
 	if _, err := f.List(j.ID, f.Items); err != nil {
-		addBadItem(err, add)
+		addBadItem(f.Items, err, add)
 	}
 }
 
@@ -438,10 +438,14 @@ func itemIDs(jobs []*Job) Problems {
 	return out
 }
 
-func addBadItem(err error, add func(field, hint, format string, args ...any)) {
+func addBadItem(items any, err error, add func(field, hint, format string, args ...any)) {
 	var bad *BadItem
 	if errors.As(err, &bad) {
-		add(fmt.Sprintf("for_each.items[%d]", bad.Index), "", "%s", bad.Message)
+		field := fmt.Sprintf("for_each.items[%d]", bad.Index)
+		if m, ok := items.(map[string]any); ok {
+			field = "for_each.items." + sortedKeys(m)[bad.Index]
+		}
+		add(field, "", "%s", bad.Message)
 		return
 	}
 	add("for_each", HintOf(err), "%s", err.Error())

@@ -173,7 +173,6 @@ var notYet = map[string]string{
 	"cron": scheduleHint, "crontab": scheduleHint, "every": scheduleHint, "at": scheduleHint, "after": scheduleHint,
 	"schedule": scheduleHint, "schedules": scheduleHint, "time_zone": scheduleHint, "catch_up": scheduleHint,
 	"overlap": scheduleHint, "do": scheduleHint, "deps": scheduleHint,
-	"for_each": "a template can make many jobs: {% for … %}",
 	"http":     requestHint,
 	"python":   "a command can: [python3, -c, …]",
 	"fallback": serviceHint, "concurrency": serviceHint, "rate": serviceHint, "notify": "", "params": "",
