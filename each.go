@@ -66,6 +66,16 @@ func (f *ForEach) UnmarshalJSON(data []byte) error {
 // Name is the keyword argument that an item is.
 func (f *ForEach) Name() string { return cmp.Or(f.As, "item") }
 
+// uses tells whether items are made of the result of a job.
+func (f *ForEach) uses(job string) bool {
+	found := false
+	WalkArguments(f.Items, func(ph any) {
+		rv, ok := ph.(Retval)
+		found = found || ok && rv.Job == job
+	})
+	return found
+}
+
 // Static tells whether the items are known without any result.
 func (f *ForEach) Static() bool {
 	static := true
@@ -133,6 +143,33 @@ func (f *ForEach) List(job string, items any) ([]Item, error) {
 		first[out[i].Key] = i
 	}
 	return out, nil
+}
+
+// ItemsOf returns the items of a job with [ForEach]; result returns the result of
+// a dependency. What is wrong with them is a *[Failure] of kind user.
+func (j *Job) ItemsOf(result func(job string) (any, error)) ([]Item, error) {
+	resolved, err := ReplaceArguments(j.ForEach.Items, func(ph any) (any, error) {
+		rv, ok := ph.(Retval)
+		if !ok {
+			return ph, nil // a secret stays one until an item's attempt reads it
+		}
+		v, err := result(rv.Job)
+		if err != nil || rv.Path == "" {
+			return v, err
+		}
+		if v, err = Lookup(v, rv.Path); err != nil {
+			return nil, UserError("result of job %q: %v", rv.Job, err)
+		}
+		return v, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	items, err := j.ForEach.List(j.ID, resolved)
+	if err != nil {
+		return nil, UserError("%v", err)
+	}
+	return items, nil
 }
 
 func tooMany(n int) error {

@@ -24,7 +24,7 @@ func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild
 				return NewBuild{}, err
 			}
 		}
-		b.AgainOf, b.ReadyAt = r.AgainOf, r.ReadyAt
+		b.AgainOf, b.ReadyAt = cmp.Or(r.AgainBuild[j.ID], r.AgainOf), r.ReadyAt
 		if r.Hold {
 			b.State = Held
 		}
