@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,13 +15,14 @@ import (
 	"github.com/jobcontrol/jobcontrol/internal/fault"
 )
 
-// A held is a command whose process exists and has executed nothing: it has
-// done its execve, and we trace it. If this process dies the kernel kills it,
-// as its tracee and as its child. All that is done to a tracee comes from the
-// thread that started it.
+// A held is a command whose process exists and has executed nothing of its
+// program: it has done its execve, and the loader may have loaded its libraries.
+// We trace it. If this process dies the kernel kills it, as its tracee and as its
+// child. All that is done to a tracee comes from the thread that started it.
 type held struct {
 	*command
-	ended func()
+	ended   func()
+	loading *loading // until its program begins; nil: it waits after its execve
 }
 
 // prepare starts the process of a shell command and holds it; nil: it cannot.
@@ -37,7 +40,7 @@ func (m *commands) prepare(call *jobcontrol.Call) *held {
 	runtime.LockOSThread()
 	h := &held{command: c}
 	if err = c.start(p, true); err == nil {
-		if err = h.hold(); err == nil {
+		if err = h.hold(p.env); err == nil {
 			err = fault.Point("executor.held")
 		}
 	}
@@ -52,23 +55,40 @@ func (m *commands) prepare(call *jobcontrol.Call) *held {
 	return h
 }
 
-// hold waits until the process is where we want it, and has it killed with us.
-func (h *held) hold() error {
+// hold waits until the process is where we want it, has it killed with us, and
+// has its libraries loaded, unless they include some that the environment names.
+func (h *held) hold(env []string) error {
 	if n := h.commands.refusals; n != nil {
 		n.Add(1)
 		return syscall.EPERM
 	}
+	if err := h.process.awaitTrap(); err != nil {
+		return err
+	}
+	if err := syscall.PtraceSetOptions(h.process.pid, unix.PTRACE_O_EXITKILL); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "LD_") }) {
+		return nil
+	}
+	var err error
+	h.loading, err = h.process.load()
+	return err
+}
+
+// awaitTrap waits until a traced process stops by itself.
+func (p *process) awaitTrap() error {
 	var status syscall.WaitStatus
 	for {
-		switch _, err := syscall.Wait4(h.process.pid, &status, 0, nil); {
+		switch _, err := syscall.Wait4(p.pid, &status, 0, nil); {
 		case err == syscall.EINTR:
 			continue
 		case err != nil:
 			return err
 		case status.Stopped() && status.StopSignal() == syscall.SIGTRAP:
-			return syscall.PtraceSetOptions(h.process.pid, unix.PTRACE_O_EXITKILL)
+			return nil
 		case !status.Stopped():
-			h.process.reaped, h.process.status = true, status
+			p.reaped, p.status = true, status
 		}
 		return errors.New("it did not stop where it should")
 	}
@@ -80,9 +100,13 @@ func (h *held) Execute(ctx context.Context) (any, error) {
 		h.Discard()
 		return nil, cancelled(ctx)
 	}
+	err := h.loading.await(h.process)
 	started := time.Now()
-	if err := syscall.PtraceDetach(h.process.pid); err != nil {
-		h.free() // somebody has killed it
+	if err == nil {
+		err = syscall.PtraceDetach(h.process.pid)
+	}
+	if err != nil {
+		h.free() // somebody has sent it a signal
 		defer h.ended()
 		return h.commands.execute(ctx, h.call)
 	}

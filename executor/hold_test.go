@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -112,6 +113,38 @@ func TestKilledWhileHeld(t *testing.T) {
 	time.Sleep(20 * time.Millisecond)
 	if _, err := p.Execute(limited(t)); err != nil || !marked() {
 		t.Errorf("%v, %v", err, marked())
+	}
+}
+
+// TestHeldAtItsProgram holds that the loader has done its work meanwhile, unless the
+// environment names libraries, whose code it would execute.
+func TestHeldAtItsProgram(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("held after its execve, as on all but amd64")
+	}
+	e := newExecutor(t, executor.Config{})
+	for _, c := range []struct {
+		env  map[string]string
+		want bool
+	}{{nil, true}, {map[string]string{"LD_PRELOAD": ""}, false}} {
+		call := newCall(discard{}, &jobcontrol.Task{Shell: "true"})
+		call.Env = c.env
+		p := prepare(t, e, call)
+		loaded := func() bool {
+			maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", executor.PidOf(p)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return strings.Contains(string(maps), "/libc.so")
+		}
+		if c.want {
+			eventually(t, "its libraries are loaded", loaded)
+		} else if time.Sleep(20 * time.Millisecond); loaded() {
+			t.Error("libraries that the environment names were executed")
+		}
+		if _, err := p.Execute(limited(t)); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

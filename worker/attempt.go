@@ -41,21 +41,26 @@ func (f *foreground) work(o order) {
 	}
 }
 
-// begin executes an order.
+// begin executes an order and, one after the other, those that follow from it.
 func (f *foreground) begin(o order) {
-	if o.gate == nil {
-		f.attempt(o.m, o.number, nil)
-		return
+	var p *engine.Prepared
+	if o.gate != nil {
+		p = f.eng.Prepare(f.input(o.m, o.number))
 	}
-	p := f.eng.Prepare(f.input(o.m, o.number))
-	if start := <-o.gate; start {
-		f.attempt(o.m, o.number, p)
-		return
+	for {
+		if o.gate != nil && !<-o.gate {
+			if p != nil {
+				p.Discard()
+			}
+			f.discarding.Done()
+			return
+		}
+		heir, prepared := f.attempt(o.m, o.number, p)
+		if heir == nil {
+			return
+		}
+		o, p = *heir, prepared
 	}
-	if p != nil {
-		p.Discard()
-	}
-	f.discarding.Done()
 }
 
 // input is what the engine gets to execute an attempt.
@@ -70,9 +75,9 @@ func (f *foreground) input(m *member, number int) engine.Input {
 }
 
 // attempt executes one attempt of a build, which may have been prepared, and
-// stores how it ended. It sends stored, and before that executed if the slot may
-// be used meanwhile or a dependant may be prepared.
-func (f *foreground) attempt(m *member, number int, prepared *engine.Prepared) {
+// stores how it ended. Before it stores that, it prepares the attempt of a
+// dependant, the heir, which the caller then goes on with.
+func (f *foreground) attempt(m *member, number int, p *engine.Prepared) (heir *order, prepared *engine.Prepared) {
 	done := stored{m: m}
 	durable := context.WithoutCancel(f.attempts)
 	if m.build.Lost > 0 || m.job.OnLost == "fail" {
@@ -83,23 +88,20 @@ func (f *foreground) attempt(m *member, number int, prepared *engine.Prepared) {
 	}
 	switch {
 	case done.err != nil:
-	case prepared != nil:
-		done.ended, done.err = prepared.Attempt(f.attempts)
+	case p != nil:
+		done.ended, done.err = p.Attempt(f.attempts)
 	default:
 		done.ended, done.err = f.eng.Attempt(f.attempts, f.input(m, number))
 	}
-	// Where nothing waits for a slot, the loop need not be woken twice. With one
-	// slot the next build may be one that this end releases.
-	crowded := f.crowded.Load()
-	free := crowded && f.c.cfg.Parallel > 1
-	releases := !crowded && m.early && done.err == nil && done.ended.State == jobcontrol.Successful
-	if free || releases {
-		f.events <- executed{m, free, releases}
+	heir = f.executed(m, done.err == nil && done.ended.State == jobcontrol.Successful)
+	if heir != nil {
+		prepared = f.eng.Prepare(f.input(heir.m, heir.number))
 	}
 	if done.err == nil {
 		done.again, done.released, done.err = f.store(durable, m, &done.ended)
 	}
-	f.events <- done
+	f.stored(done)
+	return heir, prepared
 }
 
 // store stores how an attempt ended: another try, or the build's end. One that

@@ -21,8 +21,9 @@ const (
 	maxUnstored = 4096
 )
 
-// foreground executes one Run. Its fields belong to the goroutine of execute,
-// but for channels, contexts and what has a lock.
+// foreground executes one Run. What happens is taken in by the goroutine that
+// brings it, under a lock: an attempt whose end makes its dependant due goes on
+// with that itself, and nobody else has to be woken for it.
 type foreground struct {
 	c      *Client
 	run    *jobcontrol.Run
@@ -34,23 +35,24 @@ type foreground struct {
 
 	telling sync.Mutex // while the watcher is told something
 
+	mu     sync.Mutex // of all that follows, but for channels, contexts and what has a lock of its own
 	builds map[int64]*member
 	jobs   map[string]*jobcontrol.Job // definitions by hash
 	kept   results
 
-	due      byOrder   // builds to start, smallest (phase, place) first
-	later    byTime    // builds whose time has not come
-	active   int       // attempts that occupy a slot
-	unstored int       // attempts, and marks, that are not stored yet
-	unmarked []*member // attempts that are not marked as running yet
-	alone    bool      // a build that was lost before is executed, and nothing beside it
-	stopping bool      // nothing new is started
-	fault    error     // of the store
-	events   chan any
-	stops    chan error   // wishes to cancel, from elsewhere
-	crew     chan order   // takes the next attempt, where a goroutine is free for it
-	kin      atomic.Int32 // goroutines of the crew
-	crowded  atomic.Bool  // builds are due and wait for a slot
+	due      byOrder       // builds to start, smallest (phase, place) first
+	later    byTime        // builds whose time has not come
+	active   int           // attempts that occupy a slot
+	unstored int           // attempts, and marks, that are not stored yet
+	unmarked []*member     // attempts that are not marked as running yet
+	alone    bool          // a build that was lost before is executed, and nothing beside it
+	stopping bool          // nothing new is started
+	fault    error         // of the store
+	armed    time.Time     // when the loop will look by itself, by the store's clock
+	wake     chan struct{} // has the loop look now
+	stops    chan error    // wishes to cancel, from elsewhere
+	crew     chan order    // takes the next attempt, where a goroutine is free for it
+	kin      atomic.Int32  // goroutines of the crew
 
 	gated      int            // attempts that are being prepared
 	discarding sync.WaitGroup // attempts that were prepared and not started
@@ -80,22 +82,14 @@ type member struct {
 	ended   int        // the number of the last attempt whose end was stored; under storing
 }
 
-// What attempts send to the loop.
-type (
-	executed struct { // the task has ended, its end is being stored
-		m        *member
-		free     bool // its slot may be used meanwhile
-		releases bool // dependants may become due, if that is stored
-	}
-	stored struct { // its end is stored
-		m        *member
-		ended    jobcontrol.Ended
-		again    *jobcontrol.Build // it will be tried again
-		released *jobcontrol.Released
-		err      error
-	}
-	markStored struct{ err error }
-)
+// stored tells that the end of an attempt is stored.
+type stored struct {
+	m        *member
+	ended    jobcontrol.Ended
+	again    *jobcontrol.Build // it will be tried again
+	released *jobcontrol.Released
+	err      error
+}
 
 // lost is why attempts are ended when nothing can be stored any more.
 type lost struct {
@@ -120,7 +114,7 @@ func (c clock) now() time.Time { return c.store.Add(time.Since(c.here)) }
 
 // execute executes the Run's builds until all are final, then its clean-up steps.
 func (f *foreground) execute(ctx context.Context, builds []jobcontrol.Build) (*jobcontrol.Run, error) {
-	f.events, f.stops, f.crew = make(chan any, 64), make(chan error, 1), make(chan order)
+	f.wake, f.stops, f.crew = make(chan struct{}, 1), make(chan error, 1), make(chan order)
 	defer close(f.crew)
 	defer f.discarding.Wait()
 	f.life, f.endLife = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -224,34 +218,63 @@ func (f *foreground) put(m *member) {
 	}
 }
 
-// loop starts what is due and takes in what has ended until nothing is left.
+// loop starts what is due, and watches over time and wishes, until nothing is left.
 func (f *foreground) loop(ctx context.Context) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	interrupted, ended := ctx.Done(), f.life.Done()
-	for f.active > 0 || f.unstored > 0 || !f.stopping && f.progressPossible() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.goesOn() {
 		f.start()
-		f.wakeIn(timer)
+		now := f.clock.now()
+		f.armed = f.nextLook(now)
+		timer.Reset(f.armed.Sub(now))
+		f.mu.Unlock()
 		select {
-		case e := <-f.events:
-			f.handle(e)
+		case <-f.wake:
+			f.mu.Lock()
 		case <-timer.C:
+			f.mu.Lock()
 			f.promote()
 			f.mark()
 		case why := <-f.stops:
+			f.mu.Lock()
 			if !f.stopping {
 				f.tell(jobcontrol.Event{Kind: jobcontrol.EventTrouble, Message: why.Error()})
 				f.stop(why)
 			}
 		case <-interrupted:
+			f.mu.Lock()
 			interrupted = nil
 			f.stop(engine.Cancelled("interrupted"))
 		case <-ended:
+			f.mu.Lock()
 			ended = nil
 			var l *lost
 			if errors.As(context.Cause(f.life), &l) {
 				f.failed(l.err)
 			}
+		}
+	}
+}
+
+// goesOn tells whether attempts are being executed or stored, or may yet be.
+func (f *foreground) goesOn() bool {
+	return f.active > 0 || f.unstored > 0 || !f.stopping && f.progressPossible()
+}
+
+// bring has what happened taken in, starts what is due then, and wakes the
+// loop only if that has to do something.
+func (f *foreground) bring(what func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	what()
+	f.start()
+	if !f.goesOn() || f.nextLook(f.clock.now()).Before(f.armed) {
+		select {
+		case f.wake <- struct{}{}:
+		default: // it will look
 		}
 	}
 }
@@ -293,7 +316,6 @@ func (f *foreground) start() {
 			f.employ(order{m, number, nil})
 		}
 	}
-	f.crowded.Store(len(f.due) > 0)
 }
 
 // promote moves builds whose time has come to those that are due.
@@ -304,19 +326,21 @@ func (f *foreground) promote() {
 	}
 }
 
-// wakeIn sets the timer to the next build's time or the next mark, whichever is first.
-func (f *foreground) wakeIn(timer *time.Timer) {
-	wait := time.Hour
+// nextLook is when the next build's time comes or the next mark is due, whichever is first.
+func (f *foreground) nextLook(now time.Time) time.Time {
+	next := now.Add(time.Hour)
 	if len(f.later) > 0 && f.active < f.c.cfg.Parallel {
-		wait = f.later[0].build.ReadyAt.Sub(f.clock.now())
+		next = f.later[0].build.ReadyAt
 	}
 	for len(f.unmarked) > 0 && (f.unmarked[0].started.IsZero() || f.unmarked[0].marked) {
 		f.unmarked = f.unmarked[1:]
 	}
 	if len(f.unmarked) > 0 {
-		wait = min(wait, markAfter-f.clock.now().Sub(f.unmarked[0].started))
+		if due := f.unmarked[0].started.Add(markAfter); due.Before(next) {
+			next = due
+		}
 	}
-	timer.Reset(max(wait, 0))
+	return next
 }
 
 // mark marks attempts that have been executed for a while as running.
@@ -348,21 +372,36 @@ func (f *foreground) storeMark(m *member, c jobcontrol.Claim, at time.Time, atte
 	if m.ended < attempt {
 		err = f.c.cfg.Store.Start(context.Background(), []jobcontrol.Claim{c}, []time.Time{at})
 	}
-	f.events <- markStored{err}
+	f.bring(func() {
+		f.unstored--
+		if err != nil {
+			f.failed(err)
+		}
+	})
 }
 
-// handle takes in one event.
-func (f *foreground) handle(e any) {
-	switch e := e.(type) {
-	case executed:
-		if e.free {
-			e.m.free = true
-			f.active--
+// executed takes in that the task of m's attempt has ended, whose end is now to
+// be stored. The slot is used meanwhile where a build waits for one, which with
+// one slot may be one that this end releases; else dependants are prepared. The
+// first of them is the caller's to prepare.
+func (f *foreground) executed(m *member, successful bool) (heir *order) {
+	f.bring(func() {
+		switch {
+		case len(f.due) > 0 && !f.stopping:
+			if f.c.cfg.Parallel > 1 {
+				m.free = true
+				f.active--
+			}
+		case m.early && successful:
+			heir = f.prepare(m)
 		}
-		if e.releases {
-			f.prepare(e.m)
-		}
-	case stored:
+	})
+	return heir
+}
+
+// stored takes in that the end of an attempt is stored, or cannot be.
+func (f *foreground) stored(e stored) {
+	f.bring(func() {
 		e.m.started = time.Time{}
 		f.unstored--
 		f.alone = false
@@ -371,12 +410,7 @@ func (f *foreground) handle(e any) {
 		}
 		f.takeIn(e)
 		f.discard(e.m)
-	case markStored:
-		f.unstored--
-		if e.err != nil {
-			f.failed(e.err)
-		}
-	}
+	})
 }
 
 // failed notes a fault of the store: the Run cannot go on.

@@ -27,16 +27,17 @@ func (m *member) preparable() bool {
 	return first != nil && first.Shell != "" && m.build.Lost == 0 && m.job.OnLost != "fail"
 }
 
-// prepare has attempts prepared that will be due when the end of m's is durable,
-// as many as will then find a slot: most of what starting a command takes is done
-// while the store is busy. Nothing of them is executed before.
-func (f *foreground) prepare(m *member) {
+// prepare chooses the attempts that are prepared since they will be due when the
+// end of m's is durable, as many as will then find a slot: most of what starting
+// a command takes is done before. Nothing of them is executed. The first one is
+// for the caller, others are given to the crew.
+func (f *foreground) prepare(m *member) (first *order) {
 	slots := f.c.cfg.Parallel - f.active - len(f.due) - f.gated
 	if !m.free {
 		slots++
 	}
 	if f.stopping || f.alone || slots <= 0 {
-		return
+		return nil
 	}
 	for _, id := range m.build.Dependants {
 		d := f.builds[id]
@@ -48,11 +49,17 @@ func (f *foreground) prepare(m *member) {
 		slices.SortFunc(m.heirs, func(a, b *member) int { return cmp.Or(a.build.Phase-b.build.Phase, a.build.Place-b.build.Place) })
 		m.heirs = m.heirs[:slots]
 	}
-	for _, d := range m.heirs {
+	for i, d := range m.heirs {
 		d.gate = make(chan bool, 1)
 		f.gated++
-		f.employ(order{d, d.build.Attempts + 1, d.gate})
+		o := order{d, d.build.Attempts + 1, d.gate}
+		if i == 0 {
+			first = &o
+		} else {
+			f.employ(o)
+		}
 	}
+	return first
 }
 
 // open lets the attempt go on that is being prepared for m, or not.
