@@ -136,8 +136,15 @@ func (a *attempt) gather(ctx context.Context, items map[string]int64, ended *job
 			results[key] = nil
 		case jobcontrol.Failed:
 			failed = append(failed, key)
-			if b.Failure != nil && len(causes) < mostCauses {
-				causes = append(causes, key+": "+b.Failure.Message)
+			message := "without a message"
+			if b.Failure != nil {
+				message = b.Failure.Message
+			}
+			if len(causes) < mostCauses {
+				causes = append(causes, key+": "+message)
+			}
+			if len(failed) <= mostNamed {
+				a.log(jobcontrol.LevelWarning, "item %s, build %d, failed: %s", key, b.ID, message)
 			}
 		default:
 			failed = append(failed, key+" ("+b.State.String()+")")
