@@ -40,6 +40,7 @@ check: ## check formatting, go vet, staticcheck and the rules of the house
 	if [ -n "$$files" ]; then printf 'not formatted, run make fmt:\n%s\n' "$$files"; exit 1; fi
 	go vet ./...
 	go vet -tags failpoints ./...
+	go vet -C tools ./...
 	$(TOOL) staticcheck ./...
 	$(TOOL) staticcheck -tags failpoints ./...
 	go test -count=1 ./internal/house
@@ -47,6 +48,10 @@ check: ## check formatting, go vet, staticcheck and the rules of the house
 .PHONY: fmt
 fmt: ## format all Go files with gofumpt
 	$(TOOL) gofumpt -w .
+
+.PHONY: screenshots
+screenshots: build ## record the pictures of the documentation anew
+	go run -C tools ./screenshots -program $(CURDIR)/bin/jobcontrol -o $(CURDIR)/docs/pictures
 
 .PHONY: postgres
 postgres: ## start an empty PostgreSQL server to try things with, until it is interrupted
@@ -67,7 +72,7 @@ fuzz: ## fuzz every target, each for FUZZTIME
 
 .PHONY: chaos
 chaos: ## break the queue in every way and check its promises (root for some; up to 45 minutes; SEED=1)
-	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -tags failpoints -run TestChaos ./internal/chaos -chaos.minutes=45 -chaos.seed=$(or $(SEED),1)
+	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -tags failpoints -run 'TestChaos|TestTakeover' ./internal/chaos -chaos.minutes=45 -chaos.seed=$(or $(SEED),1)
 
 .PHONY: soak
 soak: ## an hour of busy workers, in which no lease may end

@@ -113,6 +113,7 @@ type BuildFilter struct {
 	Skipped  *bool
 	Since    time.Time // created at or after; zero: no bound
 	Until    time.Time // created before; zero: no bound
+	Before   int64     // ids below; 0: no bound. The last id of a page gives the next one
 	Asc      bool      // by id, oldest first
 	Limit    int       // 0: 100; < 0: unlimited
 	Brief    bool      // without result, failure frames, pins and dependants

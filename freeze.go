@@ -12,7 +12,7 @@ func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild
 	if err != nil {
 		return NewBuild{}, err
 	}
-	b := Build{Project: r.Project, Job: j.ID, Definition: hash, Why: why}
+	b := Build{Project: r.Project, Job: j.ID, Definition: hash, AgainOf: r.AgainOf[j.ID], Why: why}
 	tries := r.Tries
 	if tries == 0 && r.Verb == VerbRun {
 		tries = 3
@@ -24,7 +24,7 @@ func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild
 				return NewBuild{}, err
 			}
 		}
-		b.AgainOf, b.ReadyAt = cmp.Or(r.AgainBuild[j.ID], r.AgainOf), r.ReadyAt
+		b.ReadyAt = r.ReadyAt
 		if r.Hold {
 			b.State = Held
 		}

@@ -125,5 +125,6 @@ type LogFilter struct {
 	Since    time.Time // inclusive; zero: no bound
 	Until    time.Time // exclusive; zero: no bound
 	AfterSeq int64     // only records after this one
+	Tail     int       // of these the last so many, without reading what is before them; 0: all
 	Limit    int       // at most so many; 0: all
 }

@@ -29,8 +29,7 @@ type Request struct {
 	Hold       bool             // the targets wait until somebody releases them
 	ReadyAt    time.Time        // the targets are not executed before; the zero time: at once
 	Priority   int              // added to that of every job
-	AgainOf    int64            // the build, or the Run, that is built again
-	AgainBuild map[string]int64 // job id → its build in that Run, of jobs with for_each: of these only items that failed are done again
+	AgainOf    map[string]int64 // job id → the build of it that is built again
 	Why        string           // why the targets are built; a default says what was typed
 }
 

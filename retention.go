@@ -2,6 +2,7 @@ package jobcontrol
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -67,16 +68,31 @@ type PrunedLogs struct {
 	Next    int64 // where the next call goes on; 0: there are no more builds
 }
 
-// LogPolicy returns the rules that hold where nobody gives others: what is
-// unimportant goes first, and after a year everything.
-func LogPolicy(now time.Time) []LogRule {
+// RetentionPolicy says how long is kept what is over. The zero value keeps
+// everything.
+type RetentionPolicy struct {
+	Builds time.Duration           // builds that ended longer ago are removed; 0: none
+	Logs   map[Level]time.Duration // log records of a level or below that are older are removed; level 0: of any
+}
+
+// Empty tells whether the policy keeps everything.
+func (p RetentionPolicy) Empty() bool { return p.Builds <= 0 && len(p.Logs) == 0 }
+
+// Rules are the rules of the policy for log records, those of any level first.
+func (p RetentionPolicy) Rules(now time.Time) []LogRule {
+	rules := make([]LogRule, 0, len(p.Logs))
+	for level, age := range p.Logs {
+		rules = append(rules, LogRule{Before: now.Add(-age), Level: level})
+	}
+	slices.SortFunc(rules, func(a, b LogRule) int { return int(a.Level - b.Level) })
+	return rules
+}
+
+// DefaultLogAges are the ages of log records that hold where nobody gives others:
+// what is unimportant goes first, and after a year everything. They are JobControl's.
+func DefaultLogAges() map[Level]time.Duration {
 	const day, month = 24 * time.Hour, 2629800 * time.Second // a year is 12 months of 30.4375 days
-	return []LogRule{
-		{Before: now.Add(-12 * month)},
-		{Before: now.Add(-15 * day), Level: LevelDebug},
-		{Before: now.Add(-month), Level: LevelInfo},
-		{Before: now.Add(-3 * month), Level: LevelWarning},
-		{Before: now.Add(-6 * month), Level: LevelError},
-		{Before: now.Add(-6 * month), Level: LevelCritical},
+	return map[Level]time.Duration{
+		0: 12 * month, LevelDebug: 15 * day, LevelInfo: month, LevelWarning: 3 * month, LevelError: 6 * month, LevelCritical: 6 * month,
 	}
 }

@@ -69,7 +69,7 @@ func buildAgain(ctx context.Context, e *environment, o againOptions) error {
 		}
 		r := jobcontrol.Request{
 			Verb: jobcontrol.VerbBuild, Jobs: []string{b.Job}, Tries: o.tries, Deps: o.deps, Dependants: o.dependants,
-			Confirm: o.yes, NoCleanup: o.noCleanup, AgainOf: b.ID, Why: "again, after build " + itoa(b.ID),
+			Confirm: o.yes, NoCleanup: o.noCleanup, AgainOf: map[string]int64{b.Job: b.ID}, Why: "again, after build " + itoa(b.ID),
 		}
 		if r.Args, r.Kwargs, err = givenArguments(b); err != nil {
 			return nil, err

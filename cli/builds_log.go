@@ -15,6 +15,7 @@ import (
 type logOptions struct {
 	build        int64
 	follow       bool
+	tail         int
 	level        string
 	since, until string
 }
@@ -31,6 +32,7 @@ On a terminal control characters are shown as escapes; a pipe or a file gets the
 bytes as they were written. With --format json, one document on each line.`,
 		Example: `  jobcontrol builds log 12
   jobcontrol builds log -f 12               # go on until it has ended
+  jobcontrol builds log -n 20 12            # the last 20 records
   jobcontrol builds log 12 --level warning --since "2026-01-31 08:00"`,
 		Args: arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,12 +40,16 @@ bytes as they were written. With --format json, one document on each line.`,
 			if err != nil {
 				return err
 			}
+			if o.tail < 0 {
+				return usage("", "--tail %d is negative; 0 means all", o.tail)
+			}
 			o.build = id
 			return showLog(cmd.Context(), e, o)
 		},
 	}
 	f := cmd.Flags()
 	f.BoolVarP(&o.follow, "follow", "f", false, "go on until the build has ended")
+	f.IntVarP(&o.tail, "tail", "n", 0, "only the last `N` records; 0: all")
 	f.StringVar(&o.level, "level", "", "only records of this `level` or above: debug, info, warning, error, critical")
 	f.StringVar(&o.since, "since", "", "only records from this `time` on: RFC 3339, 2006-01-02 15:04:05, or 10m for ten minutes ago")
 	f.StringVar(&o.until, "until", "", "only records before this `time`")
@@ -93,6 +99,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 	if err != nil {
 		return err
 	}
+	f.Tail = o.tail
 	s, err := e.open(ctx, needStore, 0)
 	if err != nil {
 		return err
@@ -112,6 +119,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 			p.record(r)
 			return p.fault == nil && !e.gone()
 		})
+		f.Tail = 0 // what follows is shown whole
 		p.flush(final)
 		switch {
 		case err != nil:

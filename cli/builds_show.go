@@ -132,7 +132,7 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 		text += "\n" + e.paint(bold, "Progress") + "\n" + progressLines("    ", progress)
 	}
 	if b.Failure != nil {
-		text += "\n" + e.paint(bold, "Failure") + "\n" + failureText(b)
+		text += "\n" + e.paint(bold, "Failure") + "\n" + e.failureText(b)
 	}
 	return text
 }
@@ -225,31 +225,4 @@ func progressLines(prefix string, p *jobcontrol.ProgressNode) string {
 		text += progressLines(prefix+"  ", c)
 	}
 	return text
-}
-
-// failureText is why a build failed, with its causes and its stack.
-func failureText(b *jobcontrol.Build) string {
-	f := b.Failure
-	text := indent("    ", visible(f.Message))
-	details := []string{string(f.Kind)}
-	if f.Phase != "" {
-		details = append(details, "in "+string(f.Phase))
-	}
-	if f.ExitCode != nil {
-		details = append(details, fmt.Sprintf("exit status %d", *f.ExitCode))
-	}
-	if f.Signal != "" {
-		details = append(details, "killed by "+f.Signal)
-	}
-	if f.Report != "" {
-		details = append(details, "report "+f.Report)
-	}
-	text += "    (" + strings.Join(details, ", ") + ")\n"
-	for _, c := range f.Causes {
-		text += indent("    ", "caused by: "+visible(c))
-	}
-	if tb := f.Traceback(); tb != "" {
-		text += "\n" + indent("    ", visible(tb))
-	}
-	return text + fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
 }

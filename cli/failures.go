@@ -12,8 +12,8 @@ const (
 	mostFailures = 10 // that are shown with them
 )
 
-// failures shows the failed builds of a Run, each with the end of its log and the
-// command that shows more.
+// failures shows the failed builds of a Run, each with why it failed, the end of
+// its log, and the command that shows more.
 func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcontrol.Run, builds []jobcontrol.Build) (string, error) {
 	columns, _ := s.windowSize()
 	if columns == 0 {
@@ -33,18 +33,20 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 		if err != nil {
 			return "", err
 		}
-		text += "\n" + s.paint(red, line(b.Job)+" failed")
-		if b.Failure != nil && b.Failure.Message != "" {
-			text += ": " + cut(line(b.Failure.Message), max(20, columns-10-width(line(b.Job))))
+		if b.Failure != nil && b.Failure.Frames == nil { // those of a list may be without
+			if b, err = c.Build(ctx, b.ID); err != nil {
+				return "", err
+			}
 		}
-		text += "\n"
+		head := line(b.Job) + " failed"
+		text += "\n" + s.paint(red, head) + s.failureSummary(b.Failure, width(head), columns)
 		for _, l := range lines {
 			text += "  │ " + cut(l, max(20, columns-5)) + "\n"
 		}
 		text += fmt.Sprintf("  more: jobcontrol builds log %d\n", b.ID)
 	}
 	if rest > 0 {
-		text += fmt.Sprintf("\nand %d more failed: jobcontrol runs show %d\n", rest, run.ID)
+		text += fmt.Sprintf("\nand %d more failed; jobcontrol runs show %d lists them\n", rest, run.ID)
 	}
 	if text != "" {
 		text += "\n"
@@ -52,22 +54,31 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 	return text, nil
 }
 
-// lastLog is the end of what a build logged, without that of its clean-up step.
+// lastLog is the end of what a build logged, without that of its clean-up step. It
+// looks at the last records, and at more of them where these have too few lines.
 func lastLog(ctx context.Context, c jobcontrol.Reader, build int64) ([]string, error) {
-	var last []string
-	goesOn := map[string]bool{} // by logger: the line is not ended
-	err := c.Log(ctx, build, jobcontrol.LogFilter{}, func(r jobcontrol.LogRecord) bool {
-		begun := goesOn[r.Logger]
-		goesOn[r.Logger] = r.Continued
-		if !begun && r.Phase != jobcontrol.PhaseCleanup { // of a long line its beginning is enough
-			if last = append(last, r.Message); len(last) > lastLines {
-				last = last[1:]
+	for tail := 8 * lastLines; ; tail *= 16 {
+		var last []string
+		records, lines := 0, 0
+		goesOn := map[string]bool{} // by logger: the line is not ended
+		err := c.Log(ctx, build, jobcontrol.LogFilter{Tail: tail}, func(r jobcontrol.LogRecord) bool {
+			records++
+			begun := goesOn[r.Logger]
+			goesOn[r.Logger] = r.Continued
+			if !begun && r.Phase != jobcontrol.PhaseCleanup { // of a long line its beginning is enough
+				lines++
+				if last = append(last, r.Message); len(last) > lastLines {
+					last = last[1:]
+				}
 			}
+			return true
+		})
+		// The first record may be the rest of a long line: it is not to be among those that are shown.
+		if err != nil || records < tail || lines > lastLines {
+			for i := range last {
+				last[i] = line(last[i])
+			}
+			return last, err
 		}
-		return true
-	})
-	for i := range last {
-		last[i] = line(last[i])
 	}
-	return last, err
 }

@@ -92,35 +92,48 @@ func drawGraph(ctx context.Context, e *environment, o graphOptions, job string) 
 	if err := draw(d, form, &b); err != nil {
 		return err
 	}
-	if o.out == "" {
+	return e.deliver(&b, o.out, plural(len(d.Nodes), "job"))
+}
+
+// deliver prints a picture, or writes it to a file and says what is in it.
+func (e *environment) deliver(b *bytes.Buffer, out, what string) error {
+	if out == "" {
 		e.print(b.String())
 		return nil
 	}
-	if err := os.WriteFile(o.out, b.Bytes(), 0o644); err != nil {
+	if err := os.WriteFile(out, b.Bytes(), 0o644); err != nil {
 		return &jobcontrol.Error{Code: jobcontrol.Invalid, Message: err.Error()}
 	}
-	e.note("%s: %s", o.out, plural(len(d.Nodes), "job"))
+	e.note("%s: %s", out, what)
 	return nil
 }
 
 // graphForm is the form to draw in: --to, else the file's suffix, else text.
 func graphForm(e *environment, o graphOptions) (string, error) {
-	form := o.to
-	if form == "" && o.out != "" {
-		form = map[string]string{".svg": "svg", ".png": "png", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".json": "json", ".txt": "text"}[strings.ToLower(filepath.Ext(o.out))]
-		if form == "" {
-			return "", usage("name it by --to "+strings.Join(graphForms, ", "), "the form of %s is not known", o.out)
+	form, err := e.pictureForm(o.to, o.out, graphForms)
+	switch {
+	case err != nil || form != "":
+		return form, err
+	case e.json():
+		return "json", nil
+	}
+	return "text", nil
+}
+
+// pictureForm is one of the forms: that of --to, else of the file's suffix; "": neither is given.
+func (e *environment) pictureForm(to, out string, forms []string) (string, error) {
+	form := to
+	if form == "" && out != "" {
+		form = map[string]string{".svg": "svg", ".png": "png", ".dot": "dot", ".gv": "dot", ".mmd": "mermaid", ".json": "json", ".txt": "text"}[strings.ToLower(filepath.Ext(out))]
+		if !slices.Contains(forms, form) {
+			return "", usage("name it by --to "+strings.Join(forms, ", "), "the form of %s is not known", out)
 		}
 	}
 	switch {
-	case form == "" && e.json():
-		return "json", nil
-	case form == "":
-		return "text", nil
-	case !slices.Contains(graphForms, form):
-		return "", usage("use "+strings.Join(graphForms, ", "), "--to %q is not known", form)
-	case form == "png" && o.out == "" && e.terminal:
-		return "", usage("write it to a file: -o graph.png", "a picture cannot be shown in a terminal")
+	case form != "" && !slices.Contains(forms, form):
+		return "", usage("use "+strings.Join(forms, ", "), "--to %q is not known", form)
+	case form == "png" && out == "" && e.terminal:
+		return "", usage("write it to a file: -o FILE.png", "a picture cannot be shown in a terminal")
 	}
 	return form, nil
 }
@@ -210,6 +223,19 @@ const (
 	fillNone    = "#b0b0b0"
 )
 
+// runFill is the colour of a build by what it did.
+func runFill(b *jobcontrol.Build) string {
+	switch {
+	case b.State == jobcontrol.Failed:
+		return fillFailed
+	case b.Changed != nil && *b.Changed:
+		return fillChanged
+	case b.State.Satisfied():
+		return fillDone
+	}
+	return fillNone
+}
+
 // runDrawing draws the builds of a Run.
 func runDrawing(ctx context.Context, c jobcontrol.Client, id int64) (*layout.Drawing, error) {
 	run, err := c.Run(ctx, id)
@@ -229,15 +255,9 @@ func runDrawing(ctx context.Context, c jobcontrol.Client, id int64) (*layout.Dra
 	}
 	for i := range builds {
 		b := &builds[i]
-		node := layout.Node{ID: b.Job, Note: "#" + itoa(b.ID) + " " + b.State.String(), Fill: fillNone, Tooltip: b.Job + "\n" + b.Why}
-		switch {
-		case b.State == jobcontrol.Failed:
-			node.Fill = fillFailed
+		node := layout.Node{ID: b.Job, Note: "#" + itoa(b.ID) + " " + b.State.String(), Fill: runFill(b), Tooltip: b.Job + "\n" + b.Why}
+		if b.State == jobcontrol.Failed {
 			node.Tooltip += "\n" + messageOf(b.Failure)
-		case b.Changed != nil && *b.Changed:
-			node.Fill = fillChanged
-		case b.State.Satisfied():
-			node.Fill = fillDone
 		}
 		d.Nodes = append(d.Nodes, node)
 		for _, job := range sortedKeys(b.Pins) {

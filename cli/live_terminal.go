@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/term"
@@ -32,6 +35,7 @@ type picture struct {
 
 	pending []piece // what is to be written above the picture
 	waiting int     // its bytes
+	gap     int     // blank lines above those that are drawn
 	drawn   []string
 	width   int // of the window when they were drawn
 	last    time.Time
@@ -135,13 +139,17 @@ func (p *picture) add(x piece) {
 
 // draw draws what has changed, until ctx ends.
 func (p *picture) draw(ctx context.Context) {
-	tick := time.NewTicker(lookPause) // ages grow, windows change
+	tick := time.NewTicker(lookPause) // ages grow
 	defer tick.Stop()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-resized:
 		case <-p.wake:
 			p.s.mu.Lock()
 			wait := drawPause - time.Since(p.last)
@@ -210,6 +218,11 @@ const (
 	clearRight = "\x1b[K"
 )
 
+// clearAll clears from the beginning of a line that is not the last one. It does
+// not do so from the first line of the window: tmux would keep what it clears there
+// in its history.
+const clearAll = clearRight + "\n" + clearBelow + "\x1b[1A"
+
 // flush writes what waits and, if anything has changed, the picture below it.
 func (p *picture) flush(now time.Time) {
 	width, height := p.size()
@@ -220,9 +233,11 @@ func (p *picture) flush(now time.Time) {
 	}
 	var b strings.Builder
 	if len(p.drawn) > 0 {
-		fmt.Fprintf(&b, "%s\x1b[%dA\r", hideCursor, p.rowsIn(width, height))
+		rows := p.rowsIn(width, height)
+		p.widen(rows, len(lines), width, height)
+		fmt.Fprintf(&b, "%s\x1b[%dA\r", hideCursor, rows)
 		if len(p.pending) > 0 || resized {
-			b.WriteString(clearBelow)
+			b.WriteString(clearAll)
 		}
 	}
 	for _, x := range p.pending {
@@ -234,7 +249,7 @@ func (p *picture) flush(now time.Time) {
 		b.WriteString(escape(x.text, true))
 	}
 	if len(p.drawn) > 0 || len(lines) > 0 {
-		b.WriteString(hideCursor + noWrap)
+		b.WriteString(hideCursor + noWrap + strings.Repeat(clearRight+"\n", p.gap))
 		for _, l := range lines {
 			b.WriteString(l + clearRight + "\n")
 		}
@@ -244,19 +259,48 @@ func (p *picture) flush(now time.Time) {
 	p.pending, p.waiting, p.drawn, p.width, p.last = nil, 0, lines, width, now
 }
 
+// widen sets the gap above a picture of so many lines that takes the place of
+// what takes so many rows now. In a window that has become narrower the cursor
+// stays in its row: what the terminal moves into its history when the window
+// becomes narrower still is then blank, and no old picture. What is written above
+// the picture fills the gap.
+func (p *picture) widen(rows, lines, columns, height int) {
+	if lines == 0 || columns >= p.width && p.gap == 0 {
+		p.gap = 0
+		return
+	}
+	if columns < p.width {
+		p.gap = rows - len(p.drawn)
+	}
+	for _, x := range p.pending {
+		p.gap -= rowsOf(strings.Split(strings.TrimSuffix(x.text, "\n"), "\n"), columns)
+	}
+	p.gap = max(0, min(p.gap, height-1-lines))
+}
+
 // rowsIn is how many rows the picture takes in a window that may have become
 // narrower: terminals break its lines then.
 func (p *picture) rowsIn(columns, height int) int {
+	rows := len(p.drawn)
+	if columns < p.width {
+		rows = rowsOf(p.drawn, columns)
+	}
+	rows += p.gap
+	if height > 1 {
+		rows = min(rows, height-1)
+	}
+	return rows
+}
+
+// rowsOf is how many rows lines take that a terminal breaks.
+func rowsOf(lines []string, columns int) int {
 	rows := 0
-	for _, l := range p.drawn {
+	for _, l := range lines {
 		n := 1
-		if columns > 0 && columns < p.width {
+		if columns > 0 {
 			n = max(1, (width(visible(l))+columns-1)/columns)
 		}
 		rows += n
-	}
-	if height > 1 {
-		rows = min(rows, height-1)
 	}
 	return rows
 }

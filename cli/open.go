@@ -47,17 +47,18 @@ func (n need) executes() bool {
 
 // opened is what a command works with until it closes it.
 type opened struct {
-	client   jobcontrol.Client
-	place    place
-	store    jobcontrol.Store
-	read     bool             // whether a file was read
-	jobs     *jobcontrol.Jobs // without jobs where no file was read
-	services []jobcontrol.Service
-	project  string
-	secret   func(ctx context.Context, name string) (string, error)
-	executor jobcontrol.Executor
-	guardian *executor.Guardian // nil: there is none
-	closers  []func()
+	client    jobcontrol.Client
+	place     place
+	store     jobcontrol.Store
+	read      bool             // whether a file was read
+	jobs      *jobcontrol.Jobs // without jobs where no file was read
+	services  []jobcontrol.Service
+	retention jobcontrol.RetentionPolicy
+	project   string
+	secret    func(ctx context.Context, name string) (string, error)
+	executor  jobcontrol.Executor
+	guardian  *executor.Guardian // nil: there is none
+	closers   []func()
 }
 
 // close frees everything, in the reverse order of opening.
@@ -106,7 +107,7 @@ func (e *environment) openFor(ctx context.Context, n need, parallel int, run int
 	cfg := worker.Config{Store: s.store, Jobs: s.jobs, Registry: e.program.Registry, Parallel: parallel}
 	if f != nil {
 		cfg.Secret, cfg.Project, cfg.File = f.Secret, f.Project, f.Path
-		s.read, s.secret, s.project, s.services = true, f.Secret, f.Project, f.Services
+		s.read, s.secret, s.project, s.services, s.retention = true, f.Secret, f.Project, f.Services, f.Retention
 	}
 	s.execute(e, n)
 	cfg.Executor = s.executor

@@ -3,13 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/worker"
 )
 
 // pruneOptions are the flags of `prune`.
@@ -29,7 +29,8 @@ func newPrune(e *environment) *cobra.Command {
 		Short: "Remove old log records, and old builds",
 		Long: `Remove log records that are old, and with --builds-older-than builds.
 
-Log records of builds that have ended go by level, when they are older than
+Without flags what the file says under retention: is removed. Where it says nothing
+of logs, log records of builds that have ended go by level, when they are older than
 
   debug     15 days
   info      1 month (30.4 days)
@@ -79,27 +80,29 @@ func age(flag, text string) (time.Duration, error) {
 	return d * factor, nil
 }
 
-// logs says which log records go.
-func (o *pruneOptions) logs(now time.Time, project string) (p jobcontrol.LogPruning, err error) {
-	p = jobcontrol.LogPruning{Rules: jobcontrol.LogPolicy(now), Project: project, Job: o.job, Build: o.build, DryRun: o.dry}
+// rules says which log records go: as the flags say, else the policy, else the usual ones.
+func (o *pruneOptions) rules(now time.Time, p jobcontrol.RetentionPolicy) ([]jobcontrol.LogRule, error) {
 	if o.older == "" && o.level == "" {
-		return p, nil
+		if len(p.Logs) == 0 {
+			p.Logs = jobcontrol.DefaultLogAges()
+		}
+		return p.Rules(now), nil
 	}
 	rule := jobcontrol.LogRule{Before: now}
 	if o.older != "" {
 		d, err := age("--older-than", o.older)
 		if err != nil {
-			return p, err
+			return nil, err
 		}
 		rule.Before = now.Add(-d)
 	}
 	if o.level != "" {
+		var err error
 		if rule.Level, err = jobcontrol.ParseLevel(o.level); err != nil {
-			return p, err
+			return nil, err
 		}
 	}
-	p.Rules = []jobcontrol.LogRule{rule}
-	return p, nil
+	return []jobcontrol.LogRule{rule}, nil
 }
 
 // pruneJSON is what `prune` did.
@@ -131,7 +134,7 @@ func prune(ctx context.Context, e *environment, o pruneOptions) error {
 			return err
 		}
 	}
-	if _, err := o.logs(time.Now(), ""); err != nil {
+	if _, err := o.rules(time.Now(), jobcontrol.RetentionPolicy{}); err != nil {
 		return err
 	}
 	s, err := e.open(ctx, needStoreWork, 0)
@@ -139,142 +142,73 @@ func prune(ctx context.Context, e *environment, o pruneOptions) error {
 		return err
 	}
 	defer s.close()
-	r, ok := s.store.(jobcontrol.Retention)
-	if !ok {
-		return jobcontrol.Errorf(jobcontrol.Conflict, "the store %s removes nothing", s.place)
+	p, err := e.pruner(s)
+	if err != nil {
+		return err
 	}
+	p.DryRun = o.dry
 	now, err := s.store.Now(ctx)
 	if err != nil {
 		return err
 	}
-	p := &pruner{opened: s, e: e, store: r}
-	p.done.DryRun, p.done.Left = o.dry, []leftJSON{}
-	if err := p.checkScope(ctx, o); err != nil {
+	if err := o.checkScope(ctx, s); err != nil {
 		return err
 	}
-	if o.buildsOld != "" {
-		if err := p.builds(ctx, now.Add(-old)); err != nil {
+	builds := o.buildsOld != ""
+	if o.plain() {
+		old, builds = s.retention.Builds, s.retention.Builds > 0
+	}
+	if builds {
+		if err := p.Builds(ctx, now.Add(-old)); err != nil {
 			return err
 		}
 	}
-	rules, _ := o.logs(now, s.project)
-	if err := p.logs(ctx, rules); err != nil {
+	rules, err := o.rules(now, s.retention)
+	if err == nil {
+		err = p.Logs(ctx, jobcontrol.LogPruning{Rules: rules, Project: s.project, Job: o.job, Build: o.build})
+	}
+	if err != nil {
 		return err
 	}
-	return p.show(o.buildsOld != "")
+	return e.showPruned(p, builds)
 }
 
-// pruner is one `prune`.
-type pruner struct {
-	*opened
-	e      *environment
-	store  jobcontrol.Retention
-	done   pruneJSON
-	failed bool // an on_delete
+// plain tells whether nothing says what is to be removed: then the file does.
+func (o *pruneOptions) plain() bool {
+	return o.older == "" && o.level == "" && o.job == "" && o.build == 0 && o.buildsOld == ""
 }
 
-// prunePage is how many builds are looked at in one transaction.
-const prunePage = 1000
-
-func (p *pruner) checkScope(ctx context.Context, o pruneOptions) error {
+func (o *pruneOptions) checkScope(ctx context.Context, s *opened) error {
 	if o.build != 0 {
-		if _, err := p.client.Build(ctx, o.build); err != nil {
+		if _, err := s.client.Build(ctx, o.build); err != nil {
 			return err
 		}
 	}
 	if o.job != "" {
-		return p.checkJob(ctx, o.job)
+		return s.checkJob(ctx, o.job)
 	}
 	return nil
 }
 
-func (p *pruner) logs(ctx context.Context, rules jobcontrol.LogPruning) error {
-	for {
-		done, err := p.store.PruneLogs(ctx, rules, prunePage)
-		if err != nil {
-			return err
-		}
-		p.done.Records += done.Records
-		p.done.Bytes += done.Bytes
-		if rules.After = done.Next; rules.After == 0 {
-			return nil
-		}
+// pruner returns what removes from the store.
+func (e *environment) pruner(s *opened) (*worker.Pruner, error) {
+	r, ok := s.store.(jobcontrol.Retention)
+	if !ok {
+		return nil, jobcontrol.Errorf(jobcontrol.Conflict, "the store %s removes nothing", s.place)
 	}
+	return &worker.Pruner{Client: s.client, Store: r, Registry: e.program.Registry}, nil
 }
 
-// builds removes builds, and deletes those whose jobs have on_delete one by one.
-func (p *pruner) builds(ctx context.Context, before time.Time) error {
-	for {
-		n := prunePage + len(p.done.Left)
-		if p.done.DryRun {
-			n = 0
-		}
-		done, err := p.store.Prune(ctx, before, n)
-		if err != nil {
-			return err
-		}
-		p.done.Builds += done.Builds
-		p.done.Runs += done.Runs
-		if done.More {
-			continue
-		}
-		deleted := false
-		for _, id := range done.OnDelete {
-			if p.leftAlready(id) {
-				continue
-			}
-			gone, err := p.delete(ctx, id)
-			if err != nil {
-				return err
-			}
-			deleted = deleted || gone
-		}
-		// What was deleted may have kept others.
-		if !deleted || p.done.DryRun {
-			return nil
-		}
+// showPruned says what was done.
+func (e *environment) showPruned(p *worker.Pruner, builds bool) error {
+	d := pruneJSON{DryRun: p.DryRun, Records: p.Records, Bytes: p.Bytes, Builds: p.Pruned, Runs: p.Runs, Left: []leftJSON{}}
+	failed := false
+	for _, l := range p.Left {
+		d.Left = append(d.Left, leftJSON(l))
+		failed = failed || l.Deleted
 	}
-}
-
-func (p *pruner) leftAlready(id int64) bool {
-	return slices.ContainsFunc(p.done.Left, func(l leftJSON) bool { return l.Build == id && !l.Deleted })
-}
-
-// delete deletes a build whose job has on_delete, if this program has the function.
-func (p *pruner) delete(ctx context.Context, id int64) (gone bool, err error) {
-	b, err := p.client.Build(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	job, err := p.client.Definition(ctx, b)
-	if err != nil {
-		return false, err
-	}
-	if _, ok := p.e.program.Registry.Lookup(job.OnDelete); !ok {
-		p.done.Left = append(p.done.Left, leftJSON{Build: id, Job: b.Job, Why: "this program has no function " + job.OnDelete})
-		return false, nil
-	}
-	if !p.done.DryRun {
-		err = p.client.DeleteBuild(ctx, id)
-	}
-	switch jobcontrol.CodeOf(err) {
-	case jobcontrol.BuildFailed:
-		p.failed = true
-		p.done.Left = append(p.done.Left, leftJSON{Build: id, Job: b.Job, Deleted: true, Why: err.Error()})
-	default:
-		if err != nil {
-			return false, err
-		}
-	}
-	p.done.Builds++
-	return true, nil
-}
-
-// show says what was done.
-func (p *pruner) show(builds bool) error {
-	d := &p.done
-	if p.e.json() {
-		if err := p.e.document(d); err != nil {
+	if e.json() {
+		if err := e.document(d); err != nil {
 			return err
 		}
 	} else {
@@ -287,18 +221,18 @@ func (p *pruner) show(builds bool) error {
 			if d.Runs > 0 {
 				text += fmt.Sprintf(", and %s of which nothing is left", plural(d.Runs, "run"))
 			}
-			p.e.printf("%s", text)
+			e.printf("%s", text)
 		}
-		p.e.printf("%s %s, %s", verb, plural(int(d.Records), "log record"), plural(int(d.Bytes), "byte"))
+		e.printf("%s %s, %s", verb, plural(int(d.Records), "log record"), plural(int(d.Bytes), "byte"))
 		for _, l := range d.Left {
 			if l.Deleted {
-				p.e.note("%s", visible(l.Why))
+				e.note("%s", visible(l.Why))
 			} else {
-				p.e.note("build %d of %s is left: %s", l.Build, line(l.Job), line(l.Why))
+				e.note("build %d of %s is left: %s", l.Build, line(l.Job), line(l.Why))
 			}
 		}
 	}
-	if p.failed {
+	if failed {
 		return reported{jobcontrol.BuildFailed}
 	}
 	return nil

@@ -35,7 +35,9 @@ Exit status:
 
 Environment:
   JOBCONTROL_CONFIG_FILE  the file, where --config-file does not name one
-  NO_COLOR                no colours, if not empty`
+  NO_COLOR                no colours, if not empty
+  TERM, COLORTERM         what the terminal can; dumb: no colours, no picture that moves
+  PGHOST, PGPASSWORD …    as for psql, where the store is PostgreSQL`
 
 // The groups of the commands in the help.
 const (

@@ -30,9 +30,9 @@ func newRunsAgain(e *environment) *cobra.Command {
 		Use:   "again N",
 		Short: "Run the jobs of a run again, or those that failed",
 		Long: `Make a new run of the same jobs: with today's definitions, with the arguments that
-were given then, and linked to the run. With --failed only of the jobs that
-failed, were blocked or were cancelled; of a job with for_each only the items are
-done again that did not succeed, or have changed.
+given then, each build linked to that of its job in the run. With --failed only
+of the jobs that failed, were blocked or were cancelled; of a job with for_each only
+the items are done again that did not succeed, or have changed.
 
 What ` + "`run`" + ` made is done as ` + "`run`" + ` does it: checks decide, also below the jobs, what is
 done again. What ` + "`build`" + ` made is built again alone, unless --deps and --dependants
@@ -101,7 +101,7 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 	}
 	r := jobcontrol.Request{
 		Verb: run.Verb, Jobs: run.Targets, Tries: o.tries, Deps: o.deps, Dependants: o.dependants, Confirm: o.yes,
-		NoCleanup: o.noCleanup || run.NoCleanup, AgainOf: run.ID, Why: "again, after run " + itoa(run.ID),
+		NoCleanup: o.noCleanup || run.NoCleanup, AgainOf: map[string]int64{}, Why: "again, after run " + itoa(run.ID),
 	}
 	switch {
 	case run.State == jobcontrol.RunInterrupted:
@@ -115,8 +115,14 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 	if err != nil {
 		return r, err
 	}
+	for i := range builds {
+		// A build that is one again takes the items that succeeded from the one of then.
+		if b := &builds[i]; o.failed || len(jobcontrol.ItemPins(b.Job, b.Pins)) == 0 {
+			r.AgainOf[b.Job] = b.ID
+		}
+	}
 	if o.failed {
-		r.Jobs, r.AgainBuild = failedJobs(builds)
+		r.Jobs = failedJobs(builds)
 		if err := o.checkFailed(r); err != nil {
 			return r, err
 		}
@@ -125,8 +131,8 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 }
 
 // failedJobs are the jobs of a Run whose builds, or those of whose items, failed,
-// were blocked or were cancelled, and the builds of those that have items.
-func failedJobs(builds []jobcontrol.Build) (jobs []string, again map[string]int64) {
+// were blocked or were cancelled.
+func failedJobs(builds []jobcontrol.Build) (jobs []string) {
 	whole := map[int64]*jobcontrol.Build{}
 	for i := range builds {
 		b := &builds[i]
@@ -140,14 +146,8 @@ func failedJobs(builds []jobcontrol.Build) (jobs []string, again map[string]int6
 		if !slices.Contains(jobs, b.Job) {
 			jobs = append(jobs, b.Job)
 		}
-		if len(jobcontrol.ItemPins(b.Job, b.Pins)) > 0 {
-			if again == nil {
-				again = map[string]int64{}
-			}
-			again[b.Job] = b.ID
-		}
 	}
-	return jobs, again
+	return jobs
 }
 
 // checkFailed refuses --failed where nothing failed, or more than can be built.

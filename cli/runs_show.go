@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -9,32 +11,63 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/graph/layout"
 )
 
+// runsShowOptions are the flags of `runs show`.
+type runsShowOptions struct {
+	run int64
+	to  string
+	out string
+}
+
 func newRunsShow(e *environment) *cobra.Command {
-	return &cobra.Command{
+	var o runsShowOptions
+	cmd := &cobra.Command{
 		Use:   "show N",
 		Short: "Show a run: its builds in order, and what became of them",
-		Args:  arguments(1, 1, "the number of a run"),
+		Long: `Show a run: its builds in their order, and what became of them.
+
+With --to svg or png its timeline is drawn: a row for each build, with bars for the
+time that it waited, was queued, and was executed, phase by phase and attempt by
+attempt, for the delays between attempts, and for clean-up steps. What failed has a
+red line below it. In an SVG each bar tells its exact times, and why it failed, when
+the pointer rests on it. Of a large run the first ` + plural(layout.MaxRows, "build") + ` are drawn.`,
+		Example: `  jobcontrol runs show 12
+  jobcontrol runs show 12 -o run.svg`,
+		Args: arguments(1, 1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := number("run", args[0])
 			if err != nil {
 				return err
 			}
-			return showRunByID(cmd.Context(), e, id)
+			o.run = id
+			return showRunByID(cmd.Context(), e, o)
 		},
 	}
+	f := cmd.Flags()
+	f.StringVar(&o.to, "to", "", "draw a timeline in this `form`: "+strings.Join(timelineForms, ", ")+" (default: that of the file's name)")
+	f.StringVarP(&o.out, "output", "o", "", "write the timeline to this `file`")
+	_ = cmd.RegisterFlagCompletionFunc("to", cobra.FixedCompletions(timelineForms, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
 }
 
-func showRunByID(ctx context.Context, e *environment, id int64) error {
-	s, err := e.openFor(ctx, needStore, 0, id)
+func showRunByID(ctx context.Context, e *environment, o runsShowOptions) error {
+	form, err := e.pictureForm(o.to, o.out, timelineForms)
+	if err != nil {
+		return err
+	}
+	s, err := e.openFor(ctx, needStore, 0, o.run)
 	if err != nil {
 		return err
 	}
 	defer s.close()
-	run, err := s.client.Run(ctx, id)
+	run, err := s.client.Run(ctx, o.run)
 	if err != nil {
 		return err
+	}
+	if form != "" {
+		return drawTimeline(ctx, e, s, run, form, o.out)
 	}
 	builds, err := buildsOf(ctx, s.client, run, false)
 	if err != nil {
@@ -55,12 +88,35 @@ func showRunByID(ctx context.Context, e *environment, id int64) error {
 		}
 		k[b.Job] = known[b.Definition]
 	}
-	e.print(e.runText(run, builds, k))
+	why := ""
+	if e.screen != nil {
+		if why, err = e.failures(ctx, s.client, run, builds); err != nil {
+			return err
+		}
+	}
+	e.print(e.runText(run, builds, k, why))
 	return nil
 }
 
-// runText is a Run for people: what it is, its builds in order, its summary.
-func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k kinds) string {
+func drawTimeline(ctx context.Context, e *environment, s *opened, run *jobcontrol.Run, form, out string) error {
+	t, err := runTimeline(ctx, s, run)
+	if err != nil {
+		return err
+	}
+	p := layout.PlaceTimeline(t)
+	write := p.SVG
+	if form == "png" {
+		write = p.PNG
+	}
+	var b bytes.Buffer
+	if err := write(&b); err != nil {
+		return err
+	}
+	return e.deliver(&b, out, plural(len(t.Rows), "build"))
+}
+
+// runText is a Run for people: what it is, its builds in order, why they failed, its summary.
+func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k kinds, why string) string {
 	now := time.Now()
 	t := newTable()
 	field := func(name string, v any) { t.add(cell{text: name, colour: bold}, v) }
@@ -83,7 +139,7 @@ func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k ki
 		unmet.add(b)
 		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b, unmet, k[b.Job]))
 	}
-	text += t.render(e.streams) + "\n" + summary(e.streams, r, builds, k)
+	text += t.render(e.streams) + cmp.Or(why, "\n") + summary(e.streams, r, builds, k)
 	if r.State == jobcontrol.RunInterrupted {
 		text += interruptedText(r) + "\n"
 	} else if r.Message != "" {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/jobcontrol/jobcontrol/server"
+	"github.com/jobcontrol/jobcontrol/worker"
 )
 
 func newServe(e *environment) *cobra.Command {
@@ -15,8 +16,8 @@ func newServe(e *environment) *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the store: execute the builds of all services",
 		Long: `Serve a store: execute the builds of all services that it knows, promote
-scheduled ones, and take over what dead workers left. One serve works on an
-SQLite file at a time; workers may help it. It stops as a worker does (see
+scheduled ones, take over what dead workers left, and once an hour remove what
+the file's retention: says. One serve works on an SQLite file at a time; workers may help it. It stops as a worker does (see
 jobcontrol worker --help).`,
 		Example: `  jobcontrol serve
   jobcontrol --storage postgresql://db/jobs serve -j 16`,
@@ -52,6 +53,15 @@ func serve(ctx context.Context, e *environment, o workerOptions) error {
 	cfg.Pool.Services = slices.Compact(cfg.Pool.Services)
 	if s.place.path != "" {
 		cfg.Lock = s.place.path + ".serve"
+	}
+	if cfg.Retention = s.retention; !s.retention.Empty() {
+		if _, err := e.pruner(s); err != nil {
+			return err
+		}
+		cfg.Pruner = func() *worker.Pruner {
+			p, _ := e.pruner(s) // it was possible just now
+			return p
+		}
 	}
 	aborted := e.stopsLikeAWorker(&cfg.Pool, o.grace)
 	defer e.worker.Store(nil)

@@ -40,7 +40,8 @@ type File struct {
 
 	StorageSecret string // the secret that is the URL of the store; empty: none
 
-	Services []jobcontrol.Service // those that are described, in their order
+	Services  []jobcontrol.Service // those that are described, in their order
+	Retention jobcontrol.RetentionPolicy
 
 	Expanded string      // its text after templates; literal secrets are ***
 	Warnings Diagnostics // what may not be meant

@@ -15,13 +15,14 @@ import (
 
 // shown is a file as its golden file has it.
 type shown struct {
-	Storage  string               `json:"storage,omitempty"`
-	Project  string               `json:"project,omitempty"`
-	Meta     map[string]any       `json:"meta,omitempty"`
-	Secrets  map[string]string    `json:"secrets,omitempty"`
-	Services []jobcontrol.Service `json:"services,omitempty"`
-	Jobs     []shownJob           `json:"jobs"`
-	Warnings []string             `json:"warnings,omitempty"`
+	Storage   string                      `json:"storage,omitempty"`
+	Project   string                      `json:"project,omitempty"`
+	Meta      map[string]any              `json:"meta,omitempty"`
+	Secrets   map[string]string           `json:"secrets,omitempty"`
+	Services  []jobcontrol.Service        `json:"services,omitempty"`
+	Retention *jobcontrol.RetentionPolicy `json:"retention,omitempty"`
+	Jobs      []shownJob                  `json:"jobs"`
+	Warnings  []string                    `json:"warnings,omitempty"`
 }
 
 type shownJob struct {
@@ -32,6 +33,9 @@ type shownJob struct {
 func show(t *testing.T, f *config.File) string {
 	t.Helper()
 	s := shown{Storage: f.Storage, Project: f.Project, Meta: f.Meta, Services: f.Services, Secrets: map[string]string{}}
+	if !f.Retention.Empty() {
+		s.Retention = &f.Retention
+	}
 	for name, source := range f.Secrets {
 		s.Secrets[name] = source.String()
 	}

@@ -105,6 +105,10 @@ func (l *loading) main(d *document) error {
 			if !isNull(e.value) {
 				l.services(r, e.value)
 			}
+		case "retention":
+			if !isNull(e.value) {
+				l.retention(r, e.value)
+			}
 		case "template":
 			if !isNull(e.value) {
 				r.boolean(e.value, "template")
@@ -128,7 +132,7 @@ func (l *loading) main(d *document) error {
 }
 
 var (
-	fileKeys    = []string{"storage", "secret", "services", "defaults", "include", "meta", "project", "template", "jobs"}
+	fileKeys    = []string{"storage", "secret", "services", "retention", "defaults", "include", "meta", "project", "template", "jobs"}
 	includeKeys = []string{"secret", "defaults", "meta", "template", "jobs"}
 )
 

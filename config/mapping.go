@@ -168,6 +168,15 @@ func (r *reader) unknown(e entry, where string, known []string) {
 	r.fail(e.key, hint+"Keys of your own go under `meta:`", "unknown key %q in %s", e.name, where)
 }
 
+// noKey reports a key that nothing knows, where there are none of one's own.
+func (r *reader) noKey(e entry, where string, known []string) {
+	hint := "known are " + strings.Join(known, ", ")
+	if near := jobcontrol.Nearest(strings.ToLower(e.name), known); near != "" {
+		hint = fmt.Sprintf("did you mean %q?", near)
+	}
+	r.fail(e.key, hint, "unknown key %q in %s", e.name, where)
+}
+
 // notYet are keys of features that do not exist yet, with a hint.
 var notYet = map[string]string{
 	"cron": scheduleHint, "crontab": scheduleHint, "every": scheduleHint, "at": scheduleHint, "after": scheduleHint,

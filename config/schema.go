@@ -24,6 +24,8 @@ func Schema() ([]byte, error) {
 	defs["task"] = map[string]any{"anyOf": []any{shapeRef("text"), shapeRef("list"), properties(taskKeys, taskSchema)}}
 	defs["http"] = map[string]any{"anyOf": []any{shapeRef("text"), properties(httpKeys, httpSchema)}}
 	defs["service"] = properties(serviceKeys, serviceSchema)
+	defs["retention"] = properties(retentionKeys, retentionSchema)
+	defs["log ages"] = map[string]any{"anyOf": []any{shapeRef("duration"), properties(logLevels, logAgesSchema)}}
 	file := properties(slices.Concat(fileKeys, []string{"celery", "webapp"}), fileSchema)
 	file["$schema"] = "http://json-schema.org/draft-07/schema#"
 	file["title"] = "A file of jobs for JobControl"
@@ -37,6 +39,20 @@ func Schema() ([]byte, error) {
 
 // property is what is known of a key: its shape, and what it is for.
 type property struct{ shape, about string }
+
+var retentionSchema = map[string]property{
+	"builds": {"duration", "builds that ended longer ago are removed, but those still needed"},
+	"logs":   {"log ages", "log records of builds that have ended are removed when they are older; default: 15 days for debug to a year for any"},
+}
+
+var logAgesSchema = map[string]property{
+	"debug":    {"duration", "of records of level debug"},
+	"info":     {"duration", "… of info and below"},
+	"warning":  {"duration", "… of warning and below"},
+	"error":    {"duration", "… of error and below"},
+	"critical": {"duration", "… of critical and below"},
+	"any":      {"duration", "of all records"},
+}
 
 func (p property) schema() map[string]any {
 	return map[string]any{"allOf": []any{shapeRef(p.shape)}, "description": p.about}
@@ -65,17 +81,18 @@ func shapes() map[string]any {
 }
 
 var fileSchema = map[string]property{
-	"jobs":     {"jobs", "the jobs"},
-	"defaults": {"job", "keys for every job of this file that lacks them"},
-	"secret":   {"mapping", "names of secrets, and where to read them: env, file or command"},
-	"storage":  {"text", "sqlite:PATH, postgresql://USER@HOST/DATABASE or memory:"},
-	"services": {"services", "limits of services, on all workers together"},
-	"include":  {"text or texts", "paths or globs of further files, below this file's directory"},
-	"project":  {"text", "a name that separates files in one store"},
-	"meta":     {"mapping", "your own keys"},
-	"template": {"flag", "false switches templates off"},
-	"celery":   {"any", "ignored: of old files"},
-	"webapp":   {"any", "ignored: of old files"},
+	"jobs":      {"jobs", "the jobs"},
+	"defaults":  {"job", "keys for every job of this file that lacks them"},
+	"secret":    {"mapping", "names of secrets, and where to read them: env, file or command"},
+	"storage":   {"text", "sqlite:PATH, postgresql://USER@HOST/DATABASE or memory:"},
+	"services":  {"services", "limits of services, on all workers together"},
+	"retention": {"retention", "how long is kept what is over: serve and prune remove what is older"},
+	"include":   {"text or texts", "paths or globs of further files, below this file's directory"},
+	"project":   {"text", "a name that separates files in one store"},
+	"meta":      {"mapping", "your own keys"},
+	"template":  {"flag", "false switches templates off"},
+	"celery":    {"any", "ignored: of old files"},
+	"webapp":    {"any", "ignored: of old files"},
 }
 
 var jobSchema = map[string]property{

@@ -57,10 +57,13 @@ func TestSchemaKeys(t *testing.T) {
 	s := readSchema(t)
 	file, job := s.keysOf(t, map[string]any(s)), s.keysOf(t, s.definition("job"))
 	service := s.keysOf(t, s.definition("service"))
-	for _, name := range []string{"task", "http"} {
+	retention := s.keysOf(t, s.definition("retention"))
+	last := func(name string) map[string]bool { // of a shape that may also be a text
 		parts := s.definition(name).(map[string]any)["anyOf"].([]any)
-		s.keysOf(t, parts[len(parts)-1])
+		return s.keysOf(t, parts[len(parts)-1])
 	}
+	task, request := last("task"), last("http")
+	last("log ages")
 	for k := range job {
 		if k == "id" {
 			continue
@@ -74,21 +77,26 @@ func TestSchemaKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	row := regexp.MustCompile("(?m)^\\| (`[^|]*) \\|")
+	row, name := regexp.MustCompile("(?m)^\\| (`[^|]*) \\|"), regexp.MustCompile("`([a-z_]+)`")
 	for _, part := range []struct {
 		title string
 		keys  map[string]bool
-	}{{"## Top-level keys", file}, {"## Keys of a job", job}, {"## Services", service}} {
+	}{{"## Top-level keys", file}, {"## Keys of a job", job}, {"## Services", service}, {"## Retention", retention}, {"## Tasks", task}, {"## Requests", request}} {
 		_, text, found := strings.Cut(string(data), part.title+"\n")
 		if !found {
 			t.Errorf("docs/file.md has no %s", part.title)
 		}
 		text, _, _ = strings.Cut(text, "\n## ")
 		for _, m := range row.FindAllStringSubmatch(text, -1) {
-			for _, name := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(m[1], -1) {
-				if !part.keys[name[1]] {
-					t.Errorf("%s: the schema has no %s", part.title, name[1])
+			for _, n := range name.FindAllStringSubmatch(m[1], -1) {
+				if !part.keys[n[1]] {
+					t.Errorf("%s: the schema has no %s", part.title, n[1])
 				}
+			}
+		}
+		for k := range part.keys {
+			if !strings.Contains(text, "`"+k+"`") && !strings.Contains(text, "`{"+k+": ") {
+				t.Errorf("%s: docs/file.md does not name %s", part.title, k)
 			}
 		}
 	}

@@ -110,21 +110,12 @@ func (b *serviceBuilder) build(n *yaml.Node) {
 			b.service.KeyConcurrency, _ = b.number(e.value, e.name, 0, math.MaxInt32)
 		case b.limit(e) || b.way(e):
 		default:
-			b.unknownIn(e)
+			b.noKey(e, "a service", serviceKeys)
 		}
 	}
 	if perKey != nil && b.service.KeyConcurrency > 0 && b.service.Key == nil {
 		b.fail(perKey, "say which builds share a key, such as key: [kwargs.site]", "key_concurrency needs a key")
 	}
-}
-
-// unknownIn reports a key that no service has; here are no keys of one's own.
-func (b *serviceBuilder) unknownIn(e entry) {
-	hint := "known are " + strings.Join(serviceKeys, ", ")
-	if near := jobcontrol.Nearest(strings.ToLower(e.name), serviceKeys); near != "" {
-		hint = fmt.Sprintf("did you mean %q?", near)
-	}
-	b.fail(e.key, hint, "unknown key %q in a service", e.name)
 }
 
 // limit reads how much of a service is executed at a time.

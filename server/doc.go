@@ -4,8 +4,9 @@
 // # Model
 //
 // A [Server] has parts, each a Run(ctx) error that blocks and owns its goroutines.
-// Today it has one: a worker pool for all services of a project, which also
-// promotes scheduled builds and rescues what dead workers left behind.
+// Today it has two: a worker pool for all services of a project, which also
+// promotes scheduled builds and rescues what dead workers left behind, and, where
+// a policy says so, what removes old builds and log records once an hour.
 //
 // # Invariants
 //

@@ -140,7 +140,7 @@ func TestForEach(t *testing.T) {
 		bad.Store([]string{})
 		h.reset()
 		r = buildJob("process")
-		r.AgainOf = p.ID
+		r.AgainOf = map[string]int64{"process": p.ID}
 		run = do(h, r)
 		builds = h.builds(t, run.ID)
 		again := builds["process"]
@@ -165,7 +165,7 @@ func TestForEach(t *testing.T) {
 		}
 		// Nothing is left to do: then it is all of it.
 		h.reset()
-		r.AgainOf = again.ID
+		r.AgainOf["process"] = again.ID
 		if do(h, r); h.sorted() != "process[a] process[b] process[c] process[skip]" {
 			t.Errorf("executed %s", h.sorted())
 		}
@@ -208,7 +208,7 @@ func TestForEachPartial(t *testing.T) {
 		h.reset()
 		bad.Store([]string{"b"})
 		r := buildJob("process")
-		r.AgainOf = builds["process"].ID
+		r.AgainOf = map[string]int64{"process": builds["process"].ID}
 		if do(h, r); h.sorted() != "process[b] process[c]" {
 			t.Errorf("executed %s", h.sorted())
 		}

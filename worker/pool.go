@@ -137,7 +137,8 @@ func (p *Pool) Ready() <-chan struct{} { return p.ready }
 // back without using a try. It is called once.
 //
 // It returns an error where the store refuses the pool, or cannot be reached at
-// its start; later the store may be away for any time.
+// its start; later the store may be away for any time, unless its error has a
+// method Final() bool that returns true: then it has to be opened anew.
 func (p *Pool) Run(ctx context.Context) error {
 	// Never touched, so it takes no memory, but counts for the garbage collector:
 	// with a heap of a few megabytes it would look through a thousand stacks again
@@ -174,7 +175,7 @@ func (p *Pool) register(ctx context.Context, first bool) (*term, error) {
 			return t, nil
 		}
 		p.reached(err)
-		if ctx.Err() != nil || !errors.Is(err, jobcontrol.ErrUnavailable) || first && pause > time.Second {
+		if ctx.Err() != nil || !errors.Is(err, jobcontrol.ErrUnavailable) || isFinal(err) || first && pause > time.Second {
 			return nil, err
 		}
 		select {
@@ -186,6 +187,13 @@ func (p *Pool) register(ctx context.Context, first bool) (*term, error) {
 		}
 		pause = min(2*pause, 5*time.Second)
 	}
+}
+
+// isFinal tells whether the store says that it will never answer again: it has to
+// be opened anew, which is the program's.
+func isFinal(err error) bool {
+	var f interface{ Final() bool }
+	return errors.As(err, &f) && f.Final()
 }
 
 // reached takes notice of how a call of the store ended, says when the store

@@ -93,31 +93,36 @@ func (n *Node) tooltip() string {
 }
 
 // link returns the node's link if it leads somewhere harmless.
-func (n *Node) link() string {
-	scheme, _, found := strings.Cut(n.Link, ":")
+func (n *Node) link() string { return harmless(n.Link) }
+
+// harmless returns a link if it is relative or leads to a page, else nothing.
+func harmless(link string) string {
+	scheme, _, found := strings.Cut(link, ":")
 	if !found || strings.ContainsAny(scheme, "/?#") {
-		return n.Link // relative
+		return link // relative
 	}
 	switch strings.ToLower(scheme) {
 	case "http", "https":
-		return n.Link
+		return link
 	}
 	return ""
 }
 
 // shorten cuts a text in the middle that is too long to be drawn, and shows control characters as spaces.
-func shorten(s string) string {
+func shorten(s string) string { return shortenTo(s, MaxLabel) }
+
+func shortenTo(s string, most int) string {
 	runes := []rune(strings.Map(func(r rune) rune {
 		if steers(r) {
 			return ' '
 		}
 		return r
 	}, s))
-	if len(runes) <= MaxLabel {
+	if len(runes) <= most {
 		return string(runes)
 	}
-	head := MaxLabel * 2 / 3
-	return string(runes[:head]) + "…" + string(runes[len(runes)-(MaxLabel-head-1):])
+	head := most * 2 / 3
+	return string(runes[:head]) + "…" + string(runes[len(runes)-(most-head-1):])
 }
 
 // steers tells whether a character steers a terminal, or reorders what stands around it.

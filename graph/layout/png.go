@@ -24,15 +24,8 @@ const MaxPixels = 40_000_000
 func (p *Placed) PNG(w io.Writer) error {
 	legend, height := p.legend()
 	w0, h0 := p.width(), p.H+height
-	scale := min(2, math.Sqrt(MaxPixels/(w0*h0)))
-	c := &canvas{scale: scale, img: image.NewRGBA(image.Rect(0, 0, int(math.Ceil(w0*scale)), int(math.Ceil(h0*scale))))}
-	draw.Draw(c.img, c.img.Bounds(), image.White, image.Point{}, draw.Src)
-	c.raster = vector.NewRasterizer(1, 1)
-	var err error
-	if c.label, err = face(textSize * scale); err != nil {
-		return err
-	}
-	if c.note, err = face(noteSize * scale); err != nil {
+	c, err := newCanvas(w0, h0)
+	if err != nil {
 		return err
 	}
 	for _, line := range p.Lines {
@@ -54,11 +47,8 @@ func (p *Placed) PNG(w io.Writer) error {
 			c.text(c.note, n.note(), b.X+b.W/2, note, true, ink(n.Fill))
 		}
 	}
-	for _, e := range legend {
-		c.round(Box{e.X, e.Y, legendWidth, legendWidth}, 0, e.Fill)
-		c.text(c.note, e.Text, e.X+legendWidth+5, e.Y+legendWidth-1, false, "#333333")
-	}
-	return (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(w, c.img)
+	c.legend(legend)
+	return c.encode(w)
 }
 
 func face(size float64) (font.Face, error) {
@@ -75,6 +65,32 @@ type canvas struct {
 	img         *image.RGBA
 	raster      *vector.Rasterizer
 	label, note font.Face
+}
+
+// newCanvas is a white picture for a drawing of the given size.
+func newCanvas(width, height float64) (*canvas, error) {
+	scale := min(2, math.Sqrt(MaxPixels/(width*height)))
+	c := &canvas{scale: scale, img: image.NewRGBA(image.Rect(0, 0, int(math.Ceil(width*scale)), int(math.Ceil(height*scale))))}
+	draw.Draw(c.img, c.img.Bounds(), image.White, image.Point{}, draw.Src)
+	c.raster = vector.NewRasterizer(1, 1)
+	var err error
+	if c.label, err = face(textSize * scale); err != nil {
+		return nil, err
+	}
+	c.note, err = face(noteSize * scale)
+	return c, err
+}
+
+func (c *canvas) legend(legend []placedEntry) {
+	for _, e := range legend {
+		c.round(Box{e.X, e.Y, legendWidth, legendWidth}, 0, e.Fill)
+		c.text(c.note, e.Text, e.X+legendWidth+5, e.Y+legendWidth-1, false, "#333333")
+	}
+}
+
+// encode writes the picture.
+func (c *canvas) encode(w io.Writer) error {
+	return (&png.Encoder{CompressionLevel: png.BestSpeed}).Encode(w, c.img)
 }
 
 func paint(s string) image.Image {

@@ -14,12 +14,7 @@ const grey = "#777777"
 func (p *Placed) SVG(w io.Writer) error {
 	out := &printer{w: bufio.NewWriter(w)}
 	legend, height := p.legend()
-	out.f(`<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="DejaVu Sans, Verdana, Arial, sans-serif">`+"\n",
-		p.width(), p.H+height, p.width(), p.H+height)
-	if p.Title != "" {
-		out.f("<title>%s</title>\n", escape(p.Title))
-	}
-	out.f(`<rect width="100%%" height="100%%" fill="#ffffff"/>` + "\n")
+	svgHead(out, p.width(), p.H+height, p.Title)
 	out.f(`<g fill="none" stroke="#888888" stroke-width="1.2">` + "\n")
 	for _, line := range p.Lines {
 		out.f(`<path d="%s"/>`+"\n", path(line))
@@ -33,12 +28,26 @@ func (p *Placed) SVG(w io.Writer) error {
 	for i := range p.Nodes {
 		p.svgNode(out, i)
 	}
+	svgLegend(out, legend)
+	out.f("</svg>\n")
+	return out.done()
+}
+
+// svgHead opens a white picture.
+func svgHead(out *printer, wide, high float64, title string) {
+	out.f(`<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="DejaVu Sans, Verdana, Arial, sans-serif">`+"\n",
+		wide, high, wide, high)
+	if title != "" {
+		out.f("<title>%s</title>\n", escape(title))
+	}
+	out.f(`<rect width="100%%" height="100%%" fill="#ffffff"/>` + "\n")
+}
+
+func svgLegend(out *printer, legend []placedEntry) {
 	for _, e := range legend {
 		out.f(`<rect x="%.1f" y="%.1f" width="%d" height="%d" fill="%s"/><text x="%.1f" y="%.1f" font-size="%.1f" fill="#333333">%s</text>`+"\n",
 			e.X, e.Y, legendWidth, legendWidth, colour(e.Fill), e.X+legendWidth+5, e.Y+legendWidth-1, noteSize, escape(e.Text))
 	}
-	out.f("</svg>\n")
-	return out.done()
 }
 
 func (p *Placed) svgNode(out *printer, i int) {
@@ -106,20 +115,25 @@ type placedEntry struct {
 
 // legend places the legend below the drawing, in as many rows as it needs.
 func (p *Placed) legend() (entries []placedEntry, height float64) {
-	if len(p.Legend) == 0 {
+	return placeLegend(p.Legend, p.H, p.width())
+}
+
+// placeLegend places a legend below top, in as many rows as it needs.
+func placeLegend(legend []Entry, top, wide float64) (entries []placedEntry, height float64) {
+	if len(legend) == 0 {
 		return nil, 0
 	}
-	x, y := float64(margin), p.H+2
-	for _, e := range p.Legend {
+	x, y := float64(margin), top+2
+	for _, e := range legend {
 		e.Text = shorten(e.Text)
 		w := legendWidth + 5 + width(e.Text, noteSize) + 14
-		if x > margin && x+w > p.width() {
+		if x > margin && x+w > wide {
 			x, y = margin, y+lineHeight
 		}
 		entries = append(entries, placedEntry{e, x, y})
 		x += w
 	}
-	return entries, y + lineHeight + 6 - p.H
+	return entries, y + lineHeight + 6 - top
 }
 
 // width is the width of the picture: the legend wants some, too.

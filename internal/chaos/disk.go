@@ -28,6 +28,8 @@ type disk struct {
 	cached  []write // since the last flush, in order
 	broken  bool    // every request fails
 	flushes int
+	left    int  // writes and flushes until one fails, from which on broken is set; 0: none does
+	once    bool // only that one fails
 }
 
 // write is a write that was acknowledged and not flushed.
@@ -70,6 +72,21 @@ func (d *disk) fail() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.broken = true
+}
+
+// failAt makes the n-th write or flush from now fail; once: only that one, else
+// every request from then on.
+func (d *disk) failAt(n int, once bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.left, d.once = n, once
+}
+
+// failed tells whether the write or flush that failAt told has failed.
+func (d *disk) failed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.left == 0
 }
 
 // afterCut returns what the disk has when the power comes back: everything that
@@ -224,6 +241,12 @@ func (d *disk) attributes(node uint64) []byte {
 func (d *disk) transfer(code uint32, body []byte) ([]byte, syscall.Errno) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if code != fuseRead && d.left > 0 {
+		if d.left--; d.left == 0 {
+			d.broken = !d.once
+			return nil, syscall.EIO
+		}
+	}
 	if d.broken {
 		return nil, syscall.EIO
 	}

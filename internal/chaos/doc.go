@@ -51,7 +51,7 @@
 // directory that is kept: journal, a log of each process, and the file
 // violations with what is known of each build. -chaos.only also takes names
 // (kill, stop, kill-at-POINT, stop-at-POINT, stale, wake, poison, hostile, server,
-// cut, partition, split, power, full, limit, with -sqlite or -postgres), and
+// cut, partition, split, power, eio, full, limit, with -sqlite or -postgres), and
 // -chaos.from goes on where the time was over. Seed and number together decide
 // everything but the races between processes. -chaos.soak=1h keeps workers busy
 // and kills nothing: then no lease may end.

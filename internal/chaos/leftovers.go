@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// leftovers returns the processes that have one of the marks in their arguments
+// Leftovers returns the processes that have one of the marks in their arguments
 // or environment and still live after the patience; this process is none.
-func leftovers(marks []string, patience time.Duration) ([]string, error) {
+func Leftovers(marks []string, patience time.Duration) ([]string, error) {
 	deadline := time.Now().Add(patience)
 	for {
 		found, err := marked(marks)

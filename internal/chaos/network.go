@@ -155,10 +155,10 @@ func alive(p *process) bool {
 	}
 }
 
-// inNetwork starts a worker in a network.
-func (t *trial) inNetwork(n *network) (*process, error) {
+// inNetwork starts a worker in a network, by a further command where one is given.
+func (t *trial) inNetwork(n *network, by ...string) (*process, error) {
 	remote, wrap := t.remote, t.wrap
 	defer func() { t.remote, t.wrap = remote, wrap }()
-	t.remote.Postgres, t.wrap = n.url, n.enter()
+	t.remote.Postgres, t.wrap = n.url, append(n.enter(), by...)
 	return t.worker("")
 }

@@ -25,6 +25,7 @@ type Wanted struct {
 	Partitions   int
 	Splits       int // of network namespaces
 	PowerCuts    int
+	DiskErrors   int // writes and flushes of the disk, one after the other
 	FullDisks    int
 	SizeLimits   int
 	HostileJobs  int           // of each store
@@ -36,13 +37,13 @@ type Wanted struct {
 func Earnest() Wanted {
 	return Wanted{
 		PointKills: 50, OtherKills: 4, RandomKills: 200, Stops: 60, PointStops: 2, StaleWrites: 600, Wakes: 10, Poison: 20, ServerKills: 60,
-		Cuts: 1000, Partitions: 60, Splits: 24, PowerCuts: 50, FullDisks: 12, SizeLimits: 12, HostileJobs: 200,
+		Cuts: 1000, Partitions: 60, Splits: 24, PowerCuts: 50, DiskErrors: 30, FullDisks: 12, SizeLimits: 12, HostileJobs: 200,
 	}
 }
 
 // Brief is what every run of the tests does.
 func Brief() Wanted {
-	return Wanted{RandomKills: 6, Stops: 2, StaleWrites: 400, ServerKills: 2, Cuts: 20, PowerCuts: 2, HostileJobs: 20}
+	return Wanted{RandomKills: 6, Stops: 2, StaleWrites: 400, ServerKills: 2, Cuts: 20, PowerCuts: 2, HostileJobs: 12}
 }
 
 // faults makes the faults of a scenario, so many of them.
@@ -122,6 +123,7 @@ func (w Wanted) ofStores(p *plan) {
 		{w.Partitions, 15, nil, s("partition", "postgres", throughProxy), partition},
 		{w.Splits, 12, canSplit, apart, split},
 		{w.PowerCuts, 10, canCutPower, s("power", "sqlite", onMachine), cutPower},
+		{w.DiskErrors, 10, canCutPower, s("eio", "sqlite", onMachine), failDisk},
 		{w.FullDisks, 6, canMount, s("full", "sqlite", onTinyDisk), fillDisk},
 		{w.SizeLimits, 6, canMount, s("limit", "sqlite", nil), limitFiles},
 	} {

@@ -163,7 +163,7 @@ func (t *trial) examine(ctx context.Context) ([]Violation, error) {
 			s.violate(rule, nil, "%v", err)
 		}
 	}
-	left, err := leftovers(append(t.markers, t.dir), 5*time.Second)
+	left, err := Leftovers(append(t.markers, t.dir), 5*time.Second)
 	if err != nil {
 		return nil, err
 	}

@@ -232,6 +232,9 @@ func (c *conn) listBuilds(f jobcontrol.BuildFilter) (*query, error) {
 	if !f.Until.IsZero() {
 		q.add("b.created_at < %", f.Until)
 	}
+	if f.Before != 0 {
+		q.add("b.id < %", f.Before)
+	}
 	text, order := selectFull, ` ORDER BY b.id DESC`
 	if f.Brief {
 		text = selectBrief

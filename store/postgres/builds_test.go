@@ -49,6 +49,8 @@ func TestListPlans(t *testing.T) {
 			"job, finished": {Job: "b", Finished: &yes},
 			"failed":        {States: []jobcontrol.State{jobcontrol.Failed}},
 			"successful":    {Success: &yes, Limit: 10},
+			"page":          {Before: 50_000},
+			"page of a job": {Job: "b", Before: 50_000},
 		} {
 			q, err := c.listBuilds(f)
 			if err != nil {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"math"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/store/codec"
@@ -9,6 +10,9 @@ import (
 
 // Log reads a log; see [jobcontrol.Logs]. No transaction is open while yield is called.
 func (s *Store) Log(ctx context.Context, build int64, f jobcontrol.LogFilter, yield func(jobcontrol.LogRecord) bool) error {
+	if f.Tail > 0 {
+		return s.logTail(ctx, build, f, yield)
+	}
 	r := logReader{build: build, f: f, yield: yield}
 	if err := s.readOne(ctx, r.seek); err != nil {
 		return err
@@ -31,6 +35,37 @@ func (s *Store) Log(ctx context.Context, build int64, f jobcontrol.LogFilter, yi
 
 // logPage is how many chunks are read at once.
 const logPage = 8
+
+// logTail is Log with a Tail: it reads from the end of the log.
+func (s *Store) logTail(ctx context.Context, build int64, f jobcontrol.LogFilter, yield func(jobcontrol.LogRecord) bool) error {
+	r := logReader{build: build, f: f}
+	tail := codec.LogTail{Filter: f}
+	if err := s.readOne(ctx, r.exists); err != nil {
+		return err
+	}
+	r.end.Number = math.MaxInt64
+	for more := true; more; {
+		if err := s.readOne(ctx, r.previous); err != nil {
+			return err
+		}
+		for i := 0; i < len(r.page) && more; i++ {
+			var err error
+			if more, err = tail.Add(&r.page[i]); err != nil {
+				return s.public(err)
+			}
+			r.end.Number = r.page[i].Number
+		}
+		if more && len(r.page) < tailPage {
+			tail.End()
+			break
+		}
+	}
+	tail.Yield(yield)
+	return nil
+}
+
+// tailPage is how many chunks are read at once from the end of a log: mostly one is enough.
+const tailPage = 2
 
 // logReader hands out the records that a filter selects.
 type logReader struct {
@@ -62,8 +97,26 @@ func (r *logReader) seek(c *conn) error {
 	return nil
 }
 
+// exists tells whether there is the build.
+func (r *logReader) exists(c *conn) error {
+	n, err := c.number(`SELECT 1::bigint FROM {all_builds} WHERE id = $1`, r.build)
+	if err == nil && n == 0 {
+		err = noBuild(r.build)
+	}
+	return err
+}
+
 // next reads the next page. The data of chunks that hold nothing wanted is not read.
 func (r *logReader) next(c *conn) error {
+	return r.read(c, `number > $2 ORDER BY number LIMIT $6`, logPage)
+}
+
+// previous reads the page before the last chunk that was seen, in reverse.
+func (r *logReader) previous(c *conn) error {
+	return r.read(c, `number < $2 ORDER BY number DESC LIMIT $6`, tailPage)
+}
+
+func (r *logReader) read(c *conn, which string, n int) error {
 	r.page = r.page[:0]
 	return c.each(func(row *row) error {
 		ch := scanChunk(row)
@@ -71,8 +124,7 @@ func (r *logReader) next(c *conn) error {
 		r.page = append(r.page, ch)
 		return nil
 	}, `SELECT `+chunkColumns+`, packed, CASE WHEN level >= $3 AND until >= $4 AND ($5 = 0 OR since < $5) THEN data END
-		FROM {logs} WHERE build = $1 AND number > $2 ORDER BY number LIMIT $6`,
-		r.build, r.end.Number, int64(r.f.MinLevel), r.f.Since, r.f.Until, int64(logPage))
+		FROM {logs} WHERE build = $1 AND `+which, r.build, r.end.Number, int64(r.f.MinLevel), r.f.Since, r.f.Until, int64(n))
 }
 
 // chunk hands out what is wanted of a chunk, and before it what is missing
@@ -97,7 +149,7 @@ func (r *logReader) chunk(c *codec.Chunk) error {
 }
 
 func (r *logReader) give(rec *jobcontrol.LogRecord) {
-	if r.done || rec.Seq <= r.f.AfterSeq || rec.Time.Before(r.f.Since) || !r.f.Until.IsZero() && !rec.Time.Before(r.f.Until) {
+	if r.done || !codec.Wanted(&r.f, rec) {
 		return
 	}
 	r.count++

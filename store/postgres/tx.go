@@ -27,11 +27,15 @@ type tx struct {
 }
 
 // begin makes the plans of our statements what they were written for, whatever
-// the statistics say, and lets nothing take forever.
+// the statistics say, and lets nothing take forever. A machine that dies, or
+// cannot be reached any more, leaves transactions that lock its worker's row, and
+// who takes its builds over waits for these: the server must have ended them
+// long before the worker's lease has.
 const begin = `SELECT ` + present + `, set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
 	set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
 	set_config('plan_cache_mode', 'force_generic_plan', true), set_config('lock_timeout', '10s', true),
-	set_config('statement_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '60s', true)`
+	set_config('statement_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
+	set_config('tcp_user_timeout', '10s', true)`
 
 // tries is how often a transaction is executed that others make fail.
 const tries = 10

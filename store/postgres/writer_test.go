@@ -370,3 +370,47 @@ func atOnce(ctx context.Context, t *testing.T, s *Store, l jobcontrol.Lease, r *
 		bad("finish", err)
 	}
 }
+
+// TestDeadInTransaction holds that a worker whose machine dies within a transaction,
+// of which the server hears nothing, is taken over before its lease would have ended.
+func TestDeadInTransaction(t *testing.T) {
+	t.Parallel()
+	one, two, l, _ := openPair(t)
+	ctx := context.Background()
+	locked, over := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		// That it could not be committed is an error, or it is executed anew and refused.
+		_ = one.write(ctx, "dead", func(t *tx) error {
+			if _, err := t.exec(`SELECT 1 FROM {workers} WHERE id = $1 FOR KEY SHARE`, l.Worker); err != nil {
+				return err
+			}
+			once.Do(func() { close(locked) })
+			<-over
+			return nil
+		})
+	}()
+	<-locked
+	defer func() { close(over); <-ended }()
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		if _, err := two.Rescue(ctx, func(p jobcontrol.Process) (alive, known bool) { return p.PID != 1, true }); err != nil {
+			t.Fatal(err)
+		}
+		list, err := two.Workers(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := true
+		for _, w := range list {
+			gone = gone && w.ID != l.Worker
+		}
+		if gone {
+			return
+		}
+		if time.Since(begin) > 15*time.Second {
+			t.Fatal("its transaction keeps its worker from being taken over")
+		}
+	}
+}

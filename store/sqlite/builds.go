@@ -176,6 +176,9 @@ func listBuilds(f jobcontrol.BuildFilter) (text string, args []any) {
 	if !f.Until.IsZero() {
 		add("b.created_at < ?", f.Until)
 	}
+	if f.Before != 0 {
+		add("b.id < ?", f.Before)
+	}
 	text = selectFull
 	if f.Brief {
 		text = selectBrief

@@ -62,6 +62,15 @@ func deadly(err error) bool {
 	return errors.As(err, &p)
 }
 
+// final is an error after which a store refuses everything, until it is opened
+// anew. A worker ends with it.
+type final struct{ error }
+
+// Final tells that.
+func (f *final) Final() bool { return true }
+
+func (f *final) Unwrap() error { return f.error }
+
 // panicked is a panic below us, which a damaged file may cause.
 type panicked struct{ value any }
 

@@ -65,6 +65,9 @@ func (t *tx) trimLogs(build int64, last *codec.Chunk, half int64) error {
 
 // Log reads a log; see [jobcontrol.Logs]. No transaction is open while yield is called.
 func (s *Store) Log(ctx context.Context, build int64, f jobcontrol.LogFilter, yield func(jobcontrol.LogRecord) bool) error {
+	if f.Tail > 0 {
+		return s.logTail(ctx, build, f, yield)
+	}
 	r := logReader{s: s, build: build, f: f, yield: yield}
 	if err := s.read(ctx, r.seek); err != nil {
 		return err
@@ -88,6 +91,37 @@ func (s *Store) Log(ctx context.Context, build int64, f jobcontrol.LogFilter, yi
 // logPage is how many chunks are read at once.
 const logPage = 8
 
+// logTail is Log with a Tail: it reads from the end of the log.
+func (s *Store) logTail(ctx context.Context, build int64, f jobcontrol.LogFilter, yield func(jobcontrol.LogRecord) bool) error {
+	r := logReader{s: s, build: build, f: f}
+	tail := codec.LogTail{Filter: f}
+	if err := s.readOne(ctx, r.exists); err != nil {
+		return err
+	}
+	r.end.Number = codec.PerBuild
+	for more := true; more; {
+		if err := s.readOne(ctx, r.previous); err != nil {
+			return err
+		}
+		for i := 0; i < len(r.page) && more; i++ {
+			var err error
+			if more, err = tail.Add(&r.page[i]); err != nil {
+				return s.public(err)
+			}
+			r.end.Number = r.page[i].Number
+		}
+		if more && len(r.page) < tailPage {
+			tail.End()
+			break
+		}
+	}
+	tail.Yield(yield)
+	return nil
+}
+
+// tailPage is how many chunks are read at once from the end of a log: mostly one is enough.
+const tailPage = 2
+
 // logReader hands out the records that a filter selects.
 type logReader struct {
 	s     *Store
@@ -103,12 +137,8 @@ type logReader struct {
 // seek finds the last chunk that begins at or before the first record that is
 // wanted, so that a reader who follows a log does not read it all again.
 func (r *logReader) seek(c *conn) error {
-	n, err := c.number(`SELECT 1 FROM builds WHERE id = ?`, r.build)
-	if err != nil {
+	if err := r.exists(c); err != nil {
 		return err
-	}
-	if n == 0 {
-		return noBuild(r.build)
 	}
 	from, to := codec.Span(r.build)
 	newest, err := c.number(`SELECT max(id) FROM logs WHERE id BETWEEN ? AND ?`, from, to)
@@ -131,8 +161,26 @@ func (r *logReader) seek(c *conn) error {
 	return nil
 }
 
+// exists tells whether there is the build.
+func (r *logReader) exists(c *conn) error {
+	n, err := c.number(`SELECT 1 FROM builds WHERE id = ?`, r.build)
+	if err == nil && n == 0 {
+		err = noBuild(r.build)
+	}
+	return err
+}
+
 // next reads the next page. The data of chunks that hold nothing wanted is not read.
 func (r *logReader) next(c *conn) error {
+	return r.read(c, `ORDER BY id`, r.end.Number+1, codec.PerBuild-1, logPage)
+}
+
+// previous reads the page before the last chunk that was seen, in reverse.
+func (r *logReader) previous(c *conn) error {
+	return r.read(c, `ORDER BY id DESC`, 0, r.end.Number-1, tailPage)
+}
+
+func (r *logReader) read(c *conn, order string, from, to int64, n int) error {
 	r.page = r.page[:0]
 	return c.each(func(row *row) error {
 		ch := scanChunk(row, r.build)
@@ -140,8 +188,8 @@ func (r *logReader) next(c *conn) error {
 		r.page = append(r.page, ch)
 		return nil
 	}, chunkColumns+`, packed, CASE WHEN level >= ? AND until >= ? AND (? = 0 OR since < ?) THEN data END
-		FROM logs WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?`,
-		int64(r.f.MinLevel), r.f.Since, r.f.Until, r.f.Until, codec.Place(r.build, r.end.Number+1), codec.Place(r.build, codec.PerBuild-1), logPage)
+		FROM logs WHERE id BETWEEN ? AND ? `+order+` LIMIT ?`,
+		int64(r.f.MinLevel), r.f.Since, r.f.Until, r.f.Until, codec.Place(r.build, from), codec.Place(r.build, to), n)
 }
 
 // chunk hands out what is wanted of a chunk, and before it what is missing
@@ -166,7 +214,7 @@ func (r *logReader) chunk(c *codec.Chunk) error {
 }
 
 func (r *logReader) give(rec *jobcontrol.LogRecord) {
-	if r.done || rec.Seq <= r.f.AfterSeq || rec.Time.Before(r.f.Since) || !r.f.Until.IsZero() && !rec.Time.Before(r.f.Until) {
+	if r.done || !codec.Wanted(&r.f, rec) {
 		return
 	}
 	r.count++

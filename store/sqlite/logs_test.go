@@ -85,6 +85,19 @@ func TestLogModel(t *testing.T) {
 		if kept := bytes - dropped; kept > 20000 || kept < 20000-2*2*5*800 {
 			t.Fatalf("%d of %d bytes are kept", kept, bytes)
 		}
+		// Whoever wants its end sees the same end.
+		for n := 1; n <= len(got)+1; n += 1 + rng.IntN(5) {
+			var last []jobcontrol.LogRecord
+			if err := s.Log(ctx, b.ID, jobcontrol.LogFilter{Tail: n}, func(r jobcontrol.LogRecord) bool {
+				last = append(last, r)
+				return true
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(got[max(0, len(got)-n):], last); d != "" {
+				t.Fatalf("the last %d records (-want +got):\n%s", n, d)
+			}
+		}
 		// A reader who follows it sees each record that is kept, or a gap, once.
 		for after := range len(all) {
 			var first int64
@@ -100,4 +113,43 @@ func TestLogModel(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLogTail: of a long log whose end is wanted only the end is read: what is
+// before it may be damaged.
+func TestLogTail(t *testing.T) {
+	s, l := openTest(t, Options{})
+	ctx := context.Background()
+	_, builds, err := s.CreateRun(ctx, jobcontrol.NewRun{Run: jobcontrol.Run{Verb: "run"}, Lease: &l, Builds: []jobcontrol.NewBuild{
+		{Build: jobcontrol.Build{Job: "a"}, Hash: "h", Definition: []byte("{}")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const chunks = 20
+	for n := range chunks {
+		if err := s.Report(ctx, builds[0].Claim, []jobcontrol.LogRecord{{Message: strings.Repeat("x", n)}, {Message: "second"}}, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.write(ctx, "damage", func(t *tx) error {
+		_, err := t.exec(`UPDATE logs SET data = x'ff' WHERE id < (SELECT max(id) FROM logs) - 3`)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	read := func(tail int) (messages []string, err error) {
+		err = s.Log(ctx, builds[0].ID, jobcontrol.LogFilter{Tail: tail}, func(r jobcontrol.LogRecord) bool {
+			messages = append(messages, r.Message)
+			return true
+		})
+		return messages, err
+	}
+	want := []string{strings.Repeat("x", chunks-2), "second", strings.Repeat("x", chunks-1), "second"}
+	if got, err := read(4); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := read(2 * chunks); err == nil {
+		t.Error("a damaged chunk is read without an error")
+	}
 }

@@ -112,6 +112,9 @@ func (s *Store) open(ctx context.Context, path, pragmas string) error {
 	if s.file, err = identify(s.path); err != nil {
 		return err
 	}
+	if err := s.examineWAL(); err != nil {
+		return err
+	}
 	uri := url.URL{Scheme: "file", Path: s.path, RawQuery: "mode=rw"}
 	if s.dsn, err = modernc.NewConnector(uri.String()); err != nil {
 		return err
@@ -242,11 +245,11 @@ type file struct {
 	info fs.FileInfo
 }
 
-var errReplaced = &jobcontrol.Error{
+var errReplaced = &final{&jobcontrol.Error{
 	Code:    jobcontrol.Unavailable,
 	Message: "store unavailable: the database file was deleted or replaced while it was open",
 	Hint:    "start the program again",
-}
+}}
 
 func identify(path string) (*file, error) {
 	info, err := os.Stat(path)

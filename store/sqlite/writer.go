@@ -227,6 +227,9 @@ func (w *writer) transaction(ops []*op) (again bool) {
 	fail := func(err error) bool {
 		err = w.s.public(err)
 		if deadly(err) || errors.Is(err, errReplaced) {
+			if f := (*final)(nil); !errors.As(err, &f) {
+				err = &final{err}
+			}
 			w.mu.Lock()
 			w.fatal = err
 			w.mu.Unlock()

@@ -94,6 +94,28 @@ func testListBuilds(w *world) {
 	w.equal("since", 1, len(list(jobcontrol.BuildFilter{Job: "x", Since: at})))
 	w.equal("since", 0, len(list(jobcontrol.BuildFilter{Job: "x", Since: at.Add(time.Microsecond)})))
 
+	// Pages: each begins below the last id of the one before.
+	for name, f := range map[string]jobcontrol.BuildFilter{
+		"all": {}, "job": {Job: "b"}, "run": {Run: everything[0].Run}, "built": {Started: yes, Success: yes}, "states": {States: []jobcontrol.State{jobcontrol.Failed, jobcontrol.Successful}},
+	} {
+		f.Limit = -1
+		want := list(f)
+		var got []jobcontrol.Build
+		for f.Limit = 2; ; f.Before = got[len(got)-1].ID {
+			page := list(f)
+			if got = append(got, page...); len(page) < 2 {
+				break
+			}
+		}
+		w.equal("pages of "+name, want, got)
+		if len(want) > 0 {
+			f.Before = want[len(want)-1].ID
+			w.equal("before the first of "+name, 0, len(list(f)))
+			f.Before, f.Asc = want[0].ID, true
+			w.equal("before the last of "+name, min(2, len(want)-1), len(list(f)))
+		}
+	}
+
 	for range 60 {
 		w.run("many", "more")
 	}

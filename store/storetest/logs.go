@@ -124,12 +124,21 @@ func testLogFilter(w *world) {
 		if rng.IntN(2) == 0 {
 			f.Limit = 1 + rng.IntN(30)
 		}
+		if rng.IntN(2) == 0 {
+			f.Tail = 1 + rng.IntN(60)
+		}
 		var want []jobcontrol.LogRecord
 		for _, r := range all {
 			if r.Level >= f.MinLevel && r.Seq > f.AfterSeq && (f.Since.IsZero() || !r.Time.Before(f.Since)) &&
-				(f.Until.IsZero() || r.Time.Before(f.Until)) && (f.Limit == 0 || len(want) < f.Limit) {
+				(f.Until.IsZero() || r.Time.Before(f.Until)) {
 				want = append(want, r)
 			}
+		}
+		if f.Tail > 0 {
+			want = want[max(0, len(want)-f.Tail):]
+		}
+		if f.Limit > 0 {
+			want = want[:min(len(want), f.Limit)]
 		}
 		w.equal(fmt.Sprintf("%+v", f), want, w.logs(m.id("a"), f))
 	}
@@ -142,6 +151,16 @@ func testLogFilter(w *world) {
 		return n < 3
 	}))
 	w.equal("records", 3, n)
+	n = 0
+	w.ok(w.s.Log(w.ctx, m.id("a"), jobcontrol.LogFilter{Tail: 5}, func(jobcontrol.LogRecord) bool {
+		n++
+		w.build(m, "a")
+		return n < 3
+	}))
+	w.equal("records of a tail", 3, n)
+	err := w.s.Log(w.ctx, 1<<30, jobcontrol.LogFilter{Tail: 1}, func(jobcontrol.LogRecord) bool { return true })
+	w.refused(err, jobcontrol.ErrNotFound)
+	w.equal("the tail of nothing", 0, len(w.logs(w.run("b").id("b"), jobcontrol.LogFilter{Tail: 3})))
 }
 
 // testLogQuota: of a log that is too long the first and the last half are kept,
@@ -194,6 +213,19 @@ func testLogQuota(w *world) {
 	w.equal("the end", int64(5*len(line)), kept)
 	read(jobcontrol.LogFilter{AfterSeq: seq / 2})
 	w.equal("from within the gap", []any{1, seq}, []any{gaps, last})
+
+	// A tail that reaches over the gap has what stands for it, as the whole log has.
+	whole := w.logs(m.id("a"), jobcontrol.LogFilter{})
+	at := slices.IndexFunc(whole, func(r jobcontrol.LogRecord) bool { return r.Dropped > 0 })
+	for _, n := range []int{1, len(whole) - at - 1, len(whole) - at, len(whole) - at + 1, len(whole) - 1, len(whole), len(whole) + 1} {
+		tail := w.logs(m.id("a"), jobcontrol.LogFilter{Tail: n})
+		if want := whole[max(0, len(whole)-n):]; !slices.EqualFunc(tail, want, func(a, b jobcontrol.LogRecord) bool {
+			return a.Seq == b.Seq && a.Message == b.Message && a.Dropped == b.Dropped && a.Time.Equal(b.Time)
+		}) {
+			w.Fatalf("the last %d records are %d others", n, len(tail))
+		}
+	}
+	w.equal("a tail from within the gap", w.logs(m.id("a"), jobcontrol.LogFilter{AfterSeq: seq / 2})[0], w.logs(m.id("a"), jobcontrol.LogFilter{AfterSeq: seq / 2, Tail: int(seq)})[0])
 
 	// The log goes on, and goes with its build.
 	w.ok(w.s.Report(w.ctx, c, []jobcontrol.LogRecord{{Level: jobcontrol.LevelInfo, Message: "next"}}, nil))

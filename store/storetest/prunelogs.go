@@ -34,7 +34,11 @@ func (w *world) lines(build int64) string {
 	w.Helper()
 	var out []string
 	last := int64(0)
-	for _, r := range w.logs(build, jobcontrol.LogFilter{}) {
+	whole := w.logs(build, jobcontrol.LogFilter{})
+	for n := 1; n <= len(whole); n++ {
+		w.equal("the end of a log", whole[len(whole)-n:], w.logs(build, jobcontrol.LogFilter{Tail: n}))
+	}
+	for _, r := range whole {
 		if r.Seq <= last {
 			w.Errorf("record %d follows record %d", r.Seq, last)
 		}
