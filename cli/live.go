@@ -39,7 +39,7 @@ func (l *live) event(e jobcontrol.Event, now time.Time) {
 		if !e.Build.StartedAt.IsZero() && !e.Time.IsZero() {
 			r.began = now.Add(-e.Time.Sub(e.Build.StartedAt)) // the two are of the store's clock
 		}
-		if e.Attempt > 1 && e.Job.Kind() != jobcontrol.KindForEach {
+		if e.Attempt > 1 && (e.Job == nil || e.Job.ForEach == nil) {
 			r.doing = fmt.Sprintf("attempt %d", e.Attempt)
 		}
 	case jobcontrol.EventRetried:
