@@ -122,6 +122,12 @@ func (s *Jobs) Job(id string) (*Job, error) {
 		return s.jobs[i], nil
 	}
 	e := Errorf(NotFound, "no such job: %q", id)
+	for _, j := range s.jobs {
+		if _, item := ItemKey(j.ID, id); item && j.ForEach != nil {
+			e.Hint = fmt.Sprintf("it is an item of job %q: `jobcontrol builds %s` lists its builds", j.ID, "'"+strings.ReplaceAll(id, "'", `'\''`)+"'")
+			return nil, e
+		}
+	}
 	ids := make([]string, len(s.jobs))
 	for i, j := range s.jobs {
 		ids[i] = j.ID

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -379,6 +380,56 @@ func TestForEachForeground(t *testing.T) {
 		}
 		if h.noted() != "j[a] j[b] j[b]" {
 			t.Errorf("executed %s", h.noted())
+		}
+	})
+}
+
+// TestForEachService: the builds of items are of the job's service, each with a
+// key and a priority there; clean-up steps and others know them by their names.
+func TestForEachService(t *testing.T) {
+	onEachStore(t, func(t *testing.T, open opener) {
+		store := open(t)
+		var mu sync.Mutex
+		busy, most := map[string]int{}, map[string]int{}
+		g, opened := newGate(), sync.Once{}
+		h := build(t, store, 4, map[string]function{
+			"run": func(ctx context.Context, h *house, x *jobcontrol.Execution) (any, error) {
+				host := x.Kwargs["item"].(map[string]any)["host"].(string)
+				mu.Lock()
+				busy[host]++
+				most[host] = max(most[host], busy[host])
+				all := busy["a"] > 0 && busy["b"] > 0
+				mu.Unlock()
+				if all {
+					opened.Do(func() { close(g.open) }) // hosts are not in each other's way
+				}
+				err := g.pass(ctx, x)
+				mu.Lock()
+				busy[host]--
+				mu.Unlock()
+				return nil, err
+			},
+			"clean": func(_ context.Context, h *house, x *jobcontrol.Execution) (any, error) {
+				h.note("%s", x.Job.ID)
+				return nil, nil
+			},
+		}, &jobcontrol.Job{ID: "j", Run: call("run"), Cleanup: call("clean"), Service: "s", Priority: 3, ForEach: &jobcontrol.ForEach{Key: "n", Items: []any{
+			map[string]any{"host": "a", "n": 1}, map[string]any{"host": "a", "n": 2}, map[string]any{"host": "a", "n": 3}, map[string]any{"host": "b", "n": 4},
+		}}})
+		if err := h.PutServices(context.Background(), []jobcontrol.Service{{Name: "s", Key: []string{"kwargs.item.host"}, KeyConcurrency: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		h.pool(t, func(c *worker.PoolConfig) { c.Services = []string{"s"} })
+		run := h.finish(t, h.submit(t, buildJob("j")).ID)
+		if run.State != jobcontrol.RunSuccessful || most["a"] != 1 || most["b"] != 1 {
+			t.Errorf("run %s, at a time %v", run.State, most)
+		}
+		b := h.builds(t, run.ID)["j[3]"]
+		if b.Service != "s" || b.Priority != 3 || b.Unique != "" {
+			t.Errorf("%+v", b)
+		}
+		if h.sorted() != "j[1] j[2] j[3] j[4]" {
+			t.Errorf("cleaned up %s", h.sorted())
 		}
 	})
 }
