@@ -108,7 +108,7 @@ type Head struct {
 	FinishedState  State     //
 	Good           int64     // newest successful, not skipped
 	GoodAt         time.Time // when that ended
-	GoodPins       map[string]int64
+	GoodPins       map[string]int64 // of its dependencies
 	GoodDefinition string
 	GoodChanged    int64     // newest successful, not skipped, that changed something
 	GoodChangedAt  time.Time // when that ended

@@ -76,7 +76,7 @@ func (t *tx) dependants(done []finished) error {
 }
 
 // readyColumns are those of a brief build in Released.Ready, with its cause.
-const readyColumns = `b.id, b.run, b.state, b.phase, b.place, b.deps_left, b.ready_at, b.worker, b.epoch, b.claim, b.cause, b.pins, b.detached,
+const readyColumns = `b.id, b.run, b.state, b.phase, b.place, b.deps_left, b.ready_at, b.worker, b.epoch, b.claim, b.cause, CASE WHEN b.deps_left = 0 THEN b.pins END, b.detached,
 	(SELECT h.project FROM {heads} h WHERE h.id = b.head), (SELECT h.job FROM {heads} h WHERE h.id = b.head)`
 
 func scanReady(r *row) (b jobcontrol.Build, cause int64, detached bool, err error) {

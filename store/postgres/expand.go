@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"slices"
@@ -106,6 +107,9 @@ func (t *tx) insertItems(g *guarded, p *codec.Packed, known *needs) error {
 		return err
 	}
 	children := p.Expansion.Builds
+	if len(jobcontrol.ItemPins(parent.Job, parent.Pins)) > 0 {
+		return jobcontrol.Errorf(jobcontrol.Conflict, "cannot expand build %d: it was expanded before", g.id)
+	}
 	pins := make(map[string]int64, len(parent.Pins)+len(children)+len(p.Expansion.Pins))
 	maps.Copy(pins, parent.Pins)
 	maps.Copy(pins, p.Expansion.Pins)
@@ -144,4 +148,25 @@ func (t *tx) insertItems(g *guarded, p *codec.Packed, known *needs) error {
 	t.queue(nil, `UPDATE {builds} SET deps_left = $2, pins = $3 WHERE id = $1`, g.id, len(children), codec.EncodePins(pins))
 	t.queue(nil, `UPDATE {runs} SET size = size + $2, remaining = remaining + $2 WHERE id = $1`, g.run, len(children))
 	return t.send()
+}
+
+// withoutItems leaves to a build's head only the pins of its dependencies: nobody
+// looks there for those of its items, of which there may be many.
+func (t *tx) withoutItems(e *ended) error {
+	if !bytes.Contains(e.pins, []byte(`]":`)) {
+		return nil
+	}
+	pins, err := codec.DecodePins(e.pins)
+	if err != nil {
+		return err
+	}
+	var job string
+	if _, err := t.first(func(r *row) { job = r.text() }, `SELECT job FROM {heads} WHERE id = $1`, e.head); err != nil {
+		return err
+	}
+	for key := range jobcontrol.ItemPins(job, pins) {
+		delete(pins, jobcontrol.ItemJob(job, key))
+	}
+	e.pins = codec.EncodePins(pins)
+	return nil
 }

@@ -159,6 +159,9 @@ func (t *tx) finish(ends []*finishOp) (hit []bool, err error) {
 		}
 		hit[n], f.o = true, ends[n]
 		f.state, f.changed = f.o.State, f.o.Changed
+		if err := t.withoutItems(&f.ended); err != nil {
+			return nil, err
+		}
 		if len(f.o.Result) > 0 {
 			f.result = f.id
 		}

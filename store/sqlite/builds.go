@@ -10,9 +10,12 @@ import (
 	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
+// pinsOf are a build's pins: with those of its items, if it was expanded.
+const pinsOf = `coalesce((SELECT x.pins FROM expansions x WHERE x.parent = b.id), b.pins)`
+
 // placeOf is a build's place in its Run: that of an item is its parent's.
 const placeOf = `CASE b.run WHEN b.id THEN 0 ELSE coalesce((SELECT CASE WHEN b.id < x.first + x.size THEN x.parent END FROM expansions x
-	WHERE x.first <= b.id ORDER BY x.first DESC LIMIT 1), b.id) - b.run - 1 END`
+	WHERE x.size > 0 AND x.first <= b.id ORDER BY x.first DESC LIMIT 1), b.id) - b.run - 1 END`
 
 // Builds are read with their job and the hash of their definition. The brief
 // columns come first, then those that a brief build lacks.
@@ -23,7 +26,7 @@ const (
 	b.worker, b.epoch, b.claim, b.ran, b.cleaned, b.result_of, b.again_of,
 	CASE b.service WHEN 0 THEN NULL ELSE (SELECT name FROM services WHERE id = b.service) END, b.priority, b.stop, b.unique_key, b.service_key,
 	b.why, b.failure, b.args, b.kwargs, ` + placeOf
-	fullColumns = briefColumns + `, b.dependants, b.pins, b.frames, b.result`
+	fullColumns = briefColumns + `, b.dependants, ` + pinsOf + `, b.frames, b.result`
 	buildTables = ` FROM builds b CROSS JOIN heads h ON h.id = b.head CROSS JOIN definitions d ON d.id = b.definition `
 	selectFull  = `SELECT ` + fullColumns + buildTables
 	selectBrief = `SELECT ` + briefColumns + buildTables
@@ -137,7 +140,7 @@ func (s *Store) ListBuilds(ctx context.Context, f jobcontrol.BuildFilter) ([]job
 // made with and those of its expansions have ids in a row.
 const ofRun = `b.run = ? AND b.id IN (
 	SELECT id FROM builds WHERE id BETWEEN ? AND ? + coalesce((SELECT size FROM runs WHERE id = ?), 0)
-	UNION ALL SELECT i.id FROM expansions x CROSS JOIN builds i ON i.id BETWEEN x.first AND x.first + x.size - 1 WHERE x.run = ?)`
+	UNION ALL SELECT i.id FROM expansions x CROSS JOIN builds i ON i.id BETWEEN x.first AND x.first + x.size - 1 WHERE x.run = ? AND x.size > 0)`
 
 func listBuilds(f jobcontrol.BuildFilter) (text string, args []any) {
 	var where []string

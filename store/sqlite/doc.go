@@ -26,7 +26,7 @@
 //	origins      verb, user, file and flags of Runs, each combination once
 //	heads        a row per job that has a build: its latest, finished, good ones
 //	runs         Runs of several builds
-//	expansions   the spans of ids of builds that became members later
+//	expansions   builds that were expanded: the ids of those of their items, and their pins
 //	run_keys     keys of NewRun, for a day
 //	builds       builds; a lone build is its own Run
 //	attempts     attempts that did not end their build, and clean-up steps

@@ -18,7 +18,7 @@ func (c *conn) spans(r *runRow, f func(first, last int64) error) error {
 	if err := c.each(func(r *row) error {
 		more = append(more, span{r.int(), r.int()})
 		return nil
-	}, `SELECT first, first + size - 1 FROM expansions WHERE run = ? ORDER BY first`, r.ID); err != nil {
+	}, `SELECT first, first + size - 1 FROM expansions WHERE run = ? AND size > 0 ORDER BY first`, r.ID); err != nil {
 		return err
 	}
 	for _, s := range more {
@@ -61,7 +61,7 @@ func (s *Store) Expand(ctx context.Context, c jobcontrol.Claim, e jobcontrol.End
 			out.Children = append(out.Children, b)
 			return err
 		}, selectFull+`WHERE b.id IN (SELECT i.id FROM expansions x CROSS JOIN builds i ON i.id BETWEEN x.first AND x.first + x.size - 1
-			WHERE x.run = ? AND x.parent = ?) ORDER BY b.id`, out.Build.Run, c.Build)
+			WHERE x.parent = ?) ORDER BY b.id`, c.Build)
 	})
 	if err != nil {
 		return nil, err
@@ -78,7 +78,13 @@ func (t *tx) expand(g *guarded, p *codec.Packed) error {
 	if err := check(jobcontrol.ToExpand, g.id, g.state, state); err != nil {
 		return err
 	}
-	if g.run == g.id {
+	twice, err := t.number(`SELECT 1 FROM expansions WHERE parent = ?`, g.id)
+	switch {
+	case err != nil:
+		return err
+	case twice != 0:
+		return jobcontrol.Errorf(jobcontrol.Conflict, "cannot expand build %d: it was expanded before", g.id)
+	case g.run == g.id:
 		return jobcontrol.Errorf(jobcontrol.Conflict, "cannot expand build %d: it is a run of its own", g.id)
 	}
 	if _, err := t.exec(`UPDATE builds SET state = ?, attempts = max(attempts, ?), started_at = CASE started_at WHEN 0 THEN ? ELSE started_at END
@@ -142,10 +148,12 @@ func (t *tx) insertItems(g *guarded, p *codec.Packed) error {
 		}
 		pins[v.Job] = v.ID
 	}
-	if _, err := t.exec(`UPDATE builds SET deps_left = ?, pins = ? WHERE id = ?`, len(children), codec.EncodePins(pins), g.id); err != nil || ids == 0 {
+	if _, err := t.exec(`INSERT INTO expansions (parent, run, first, size, pins) VALUES (?, ?, ?, ?, ?)`,
+		g.id, g.run, first, ids, codec.EncodePins(pins)); err != nil {
 		return err
 	}
-	if _, err := t.exec(`INSERT INTO expansions (first, size, run, parent) VALUES (?, ?, ?, ?)`, first, ids, g.run, g.id); err != nil {
+	// A claim looks for more than the row only where there are pins.
+	if _, err := t.exec(`UPDATE builds SET deps_left = ?, pins = coalesce(pins, '{}') WHERE id = ?`, len(children), g.id); err != nil {
 		return err
 	}
 	if g.detached {

@@ -229,7 +229,8 @@ func (t *tx) suspend(p *codec.Packed) error {
 
 // readyColumns are those of a brief build in Released.Ready.
 const readyColumns = `format('%d %d %d %d %d %d %d %d %d', id, run, state, phase, deps_left, ready_at, worker, epoch, claim),
-	(SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head), pins`
+	(SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head),
+	CASE deps_left WHEN 0 THEN coalesce((SELECT x.pins FROM expansions x WHERE x.parent = builds.id), pins) END`
 
 func scanReady(r *row) (b jobcontrol.Build, pins []byte) {
 	next := r.numbers()

@@ -97,6 +97,10 @@ func testExpand(w *world) {
 	w.equal("released", "j", released(f))
 	w.equal("pins of what was released", pins, f.Ready[0].Pins)
 	w.unchanged("a repeated Finish", func() { w.equal("answer", f, w.finish(m, "j[y/]", jobcontrol.Failed)) })
+	w.unchanged("a second Expand", func() {
+		_, err := w.s.Expand(w.ctx, m.claim("j"), w.expansion(2, "j", "v"))
+		w.refused(err, jobcontrol.ErrConflict)
+	})
 	w.unchanged("a repeated Expand", func() {
 		again := w.expand(m.claim("j"), e)
 		w.equal("children", "j[x] j[y/] j[w]", jobs(again.Children))
@@ -104,6 +108,7 @@ func testExpand(w *world) {
 	r, err := w.s.Finish(w.ctx, m.claim("j"), ended(jobcontrol.Successful, 2))
 	w.ok(err)
 	w.equal("released", "z", released(r))
+	w.equal("pins of the job", map[string]int64{"a": m.id("a")}, w.head("j").GoodPins)
 	w.finish(m, "z", jobcontrol.Successful)
 	due, err := w.s.StartCleaning(w.ctx, m.ID, w.l)
 	w.ok(err)
@@ -147,6 +152,8 @@ func testExpandNone(w *world) {
 			w.equal("pins", map[string]int64{"j[x]": 12}, m.of("j").Pins)
 		}
 		mustFinish(w, m.claim("j"), ended(jobcontrol.Successful, 2))
+		w.equal("pins", map[string]int64{"j[x]": 12}, w.build(m, "j").Pins)
+		w.equal("pins of the job", 0, len(w.head("j").GoodPins))
 	}
 	// A lone build has no Run that could grow.
 	m := w.run("j")
@@ -283,8 +290,10 @@ func testExpandDetached(w *world) {
 	})
 	w.unchanged("a second Expand", func() {
 		stale := again.claim("j")
-		stale.Number++
 		_, err := w.s.Expand(w.ctx, stale, w.expansion(2, "j", "v"))
+		w.refused(err, jobcontrol.ErrConflict)
+		stale.Number++
+		_, err = w.s.Expand(w.ctx, stale, w.expansion(2, "j", "v"))
 		w.refused(err, jobcontrol.ErrLeaseLost)
 	})
 	w.equal("state", jobcontrol.RunRunning, w.runOf(m).State)
@@ -416,4 +425,34 @@ func testExpandMany(w *world) {
 		ids[r.ID] = true
 	}
 	w.equal("runs", map[int64]bool{first.ID: true, second.ID: true}, maps.Clone(ids))
+}
+
+// testExpandPrune: what was taken for an item is kept as long as it is to be
+// gathered; a Run goes with its items.
+func testExpandPrune(w *world) {
+	o := &old{world: w}
+	taken := o.lone("j[x]", jobcontrol.Successful, nil)
+	o.lone("j[x]", jobcontrol.Successful, nil)
+	n := w.graph("j")
+	n.Grows = true
+	m := w.create(n)
+	e := w.expansion(1, "j", "y")
+	e.Expansion.Pins = map[string]int64{"j[x]": taken}
+	m.builds = append(m.builds, w.expand(m.claim("j"), e).Children...)
+	o.end(m, "j[y]", jobcontrol.Failed, nil)
+	before := o.cut()
+	w.equal("pruned while it is needed", 0, w.prune(before, 10).Builds)
+	b, err := w.s.Build(w.ctx, taken)
+	w.ok(err)
+	w.equal("kept", jobcontrol.Successful, b.State)
+	o.end(m, "j", jobcontrol.Successful, func(e *jobcontrol.Ended) { e.Attempt.Number = 2 })
+	_, err = w.s.FinishRun(w.ctx, m.ID, w.l)
+	w.ok(err)
+	for _, job := range []string{"j", "j[y]"} { // newer ones, so that nothing of the Run is kept
+		o.lone(job, jobcontrol.Successful, nil)
+	}
+	w.equal("pruned", jobcontrol.Pruned{Builds: 3, Runs: 1}, w.prune(o.cut(), 10))
+	w.gone(taken)
+	_, err = w.s.Run(w.ctx, m.ID)
+	w.refused(err, jobcontrol.ErrNotFound)
 }

@@ -59,6 +59,7 @@ func TestPlain(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 		{"ExpandDetached", testExpandDetached},
 		{"ExpandStops", testExpandStops},
 		{"ExpandMany", testExpandMany},
+		{"ExpandPrune", testExpandPrune},
 		{"Cancel", testCancel},
 		{"Attempts", testAttempts},
 		{"Fence", testFence},

@@ -1,9 +1,12 @@
--- Builds that became members of a Run after it was made, those of the items of
--- one build: first to first+size-1.
+-- Builds that were expanded to builds of their items. Those became members of the
+-- Run after it was made: first to first+size-1. The pins are those of the build
+-- from then on: in its own row they would be written anew with each item that ends.
 CREATE TABLE expansions (
-  first  INTEGER PRIMARY KEY,
-  size   INTEGER NOT NULL,
+  parent INTEGER PRIMARY KEY,
   run    INTEGER NOT NULL,
-  parent INTEGER NOT NULL     -- the build that was expanded
+  first  INTEGER NOT NULL,
+  size   INTEGER NOT NULL,
+  pins   TEXT
 );
-CREATE INDEX expansions_run ON expansions (run);
+CREATE INDEX expansions_run ON expansions (run, first);
+CREATE INDEX expansions_first ON expansions (first) WHERE size > 0;
