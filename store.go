@@ -102,12 +102,12 @@ type Runs interface {
 // Head is what is known of a job's builds at a glance; 0: there is none.
 type Head struct {
 	Job            string
-	Latest         int64     // newest build of any state
-	LatestState    State     //
-	LatestFinished int64     // newest build that ended successful, skipped or failed
-	FinishedState  State     //
-	Good           int64     // newest successful, not skipped
-	GoodAt         time.Time // when that ended
+	Latest         int64            // newest build of any state
+	LatestState    State            //
+	LatestFinished int64            // newest build that ended successful, skipped or failed
+	FinishedState  State            //
+	Good           int64            // newest successful, not skipped
+	GoodAt         time.Time        // when that ended
 	GoodPins       map[string]int64 // of its dependencies
 	GoodDefinition string
 	GoodChanged    int64     // newest successful, not skipped, that changed something
