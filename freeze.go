@@ -2,6 +2,7 @@ package jobcontrol
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -72,7 +73,14 @@ func (b *Build) pace(j *Job, tries int, delay *time.Duration) {
 
 // Enqueueing sets what the queue wants to know of a build of j: its service, key
 // and unique key; the priorities of job and service are added to the one it has.
+// A build with larger arguments than [MaxArguments] is refused.
 func (p *Planner) Enqueueing(j *Job, b *Build) error {
+	if n := len(b.Args) + len(b.Kwargs); n > MaxArguments {
+		return &Error{
+			Code: Invalid, Message: fmt.Sprintf("cannot create a build of %s: its arguments have %d bytes of JSON, more than %d", j.ID, n, MaxArguments),
+			Hint: "store them elsewhere and pass a pointer to them",
+		}
+	}
 	b.Service, b.Priority = j.Service, b.Priority+j.Priority
 	name := cmp.Or(j.Service, DefaultService)
 	var key []string

@@ -14,6 +14,10 @@ import (
 // MaxResult is the largest result of a build, in bytes of JSON.
 const MaxResult = 1 << 20
 
+// MaxArguments are the largest arguments of a build beside those of its job's
+// definition, in bytes of JSON.
+const MaxArguments = 1 << 20
+
 // surviving remembers the answers of survives, by reflect.Type.
 var surviving sync.Map
 

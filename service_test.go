@@ -1,6 +1,8 @@
 package jobcontrol_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,5 +130,19 @@ func TestUniqueHoweverWritten(t *testing.T) {
 		if got := enqueueing(t, j, b).Unique; got != first {
 			t.Errorf("%s %s: %s, want %s", b.Args, b.Kwargs, got, first)
 		}
+	}
+}
+
+// TestArgumentsTooLarge: arguments beyond a megabyte are refused, however they come.
+func TestArgumentsTooLarge(t *testing.T) {
+	j := &jobcontrol.Job{ID: "a"}
+	data := []byte(`["` + strings.Repeat("x", jobcontrol.MaxArguments-4) + `"]`)
+	var p jobcontrol.Planner
+	if _, err := p.Lone("", j, nil, "", jobcontrol.Enqueued{Args: data}); err != nil {
+		t.Errorf("%d bytes: %v", len(data), err)
+	}
+	_, err := p.Lone("", j, nil, "", jobcontrol.Enqueued{Args: data, Kwargs: []byte(`{}`)})
+	if !errors.Is(err, jobcontrol.ErrInvalid) || !strings.Contains(err.Error(), "build of a: its arguments have 1048578 bytes") || jobcontrol.HintOf(err) == "" {
+		t.Errorf("%v, hint %q", err, jobcontrol.HintOf(err))
 	}
 }

@@ -37,6 +37,19 @@ func (s *streams) failureText(b *jobcontrol.Build) string {
 	return text + fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
 }
 
+// messageText is a failure's message and, of its causes, what the message does not
+// say already: of a job whose recheck decided, why its run failed.
+func (s *streams) messageText(prefix, message string, causes []string) string {
+	text := s.paintLines(prefix, red, visible(message))
+	for _, c := range causes {
+		if !strings.Contains(message, c) {
+			text += indent(prefix, s.paint(yellow, "caused by: ")+visible(c))
+			message += "\n" + c // nor does it say the causes of a cause
+		}
+	}
+	return text
+}
+
 // mostIndent is how many causes are each further to the right than the one before.
 const mostIndent = 8
 

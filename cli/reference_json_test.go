@@ -25,9 +25,10 @@ func TestJSONReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := string(data)
+	code := strings.Join(regexp.MustCompile("(?s)```.*?```|`[^`]*`").FindAllString(text, -1), "\n")
 	names := outputNames(t)
 	for _, name := range slices.Sorted(maps.Keys(names)) {
-		if !regexp.MustCompile("[`{\" ,]" + name + "[`}\",:? ]").MatchString(text) {
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(code) {
 			t.Errorf("docs/json.md does not name %s of %s", name, names[name])
 		}
 	}

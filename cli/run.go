@@ -50,22 +50,13 @@ on any machine (see jobcontrol worker --help).`,
 		ValidArgsFunction: e.completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.jobs = args
-			if err := o.executeOptions.check(cmd); err != nil {
+			if err := o.check(cmd); err != nil {
 				return err
 			}
-			if err := o.checkTries(cmd); err != nil {
-				return err
+			if o.plan != "" {
+				return runPlan(cmd.Context(), e, o.executeOptions, o.plan)
 			}
-			if err := o.detachOptions.check(cmd); err != nil {
-				return err
-			}
-			if o.plan == "" {
-				return runJobs(cmd.Context(), e, o)
-			}
-			if err := checkPlanFlags(cmd); err != nil {
-				return err
-			}
-			return runPlan(cmd.Context(), e, o.executeOptions, o.plan)
+			return runJobs(cmd.Context(), e, o)
 		},
 	}
 	o.verbFlags(cmd)
@@ -75,6 +66,19 @@ on any machine (see jobcontrol worker --help).`,
 	cmd.Flags().StringVar(&o.plan, "plan", "", "do what the plan in this `file` says, and nothing if that is not what would be done now")
 	cmd.Flags().BoolVar(&o.twice, "twice", false, "run once more, and fail if that changes anything: a test of the checks")
 	return cmd
+}
+
+// check refuses flags that cannot be together, or have no such values.
+func (o *runOptions) check(cmd *cobra.Command) error {
+	for _, check := range []func(*cobra.Command) error{o.executeOptions.check, o.checkTries, o.detachOptions.check} {
+		if err := check(cmd); err != nil {
+			return err
+		}
+	}
+	if o.plan != "" {
+		return checkPlanFlags(cmd)
+	}
+	return nil
 }
 
 func runJobs(ctx context.Context, e *environment, o runOptions) error {

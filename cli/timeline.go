@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,10 +48,19 @@ func runTimeline(ctx context.Context, s *opened, run *jobcontrol.Run) (*layout.T
 		From: run.CreatedAt, To: run.FinishedAt, Omitted: run.Counts.Total() - len(builds),
 		Title: fmt.Sprintf("run %d (%s %s), %s: from %s, %s", run.ID, run.Verb, clip(line(strings.Join(run.Targets, " ")), 40), run.State, clock(run.CreatedAt), elapsed(runEnd(run, now).Sub(run.CreatedAt))),
 		Legend: []layout.Entry{
-			{Fill: fillWaiting, Text: "waiting"}, {Fill: fillDue, Text: "queued"}, {Fill: fillCheck, Text: "check"}, {Fill: fillRun, Text: "run"},
-			{Fill: fillRecheck, Text: "recheck"}, {Fill: fillRest, Text: "in no phase"}, {Fill: fillExecuting, Text: "being executed"},
-			{Fill: fillRetry, Text: "until it is tried again"}, {Fill: fillCleanup, Text: "clean-up"},
-			{Fill: fillFailed, Text: "failed"}, {Fill: fillChanged, Text: "changed"}, {Fill: fillDone, Text: "already done"}, {Fill: fillNone, Text: "not executed"},
+			{Fill: fillWaiting, Text: "waiting"},
+			{Fill: fillDue, Text: "queued"},
+			{Fill: fillCheck, Text: "check"},
+			{Fill: fillRun, Text: "run"},
+			{Fill: fillRecheck, Text: "recheck"},
+			{Fill: fillRest, Text: "in no phase"},
+			{Fill: fillExecuting, Text: "being executed"},
+			{Fill: fillRetry, Text: "until it is tried again"},
+			{Fill: fillCleanup, Text: "clean-up"},
+			{Fill: fillFailed, Text: "failed"},
+			{Fill: fillChanged, Text: "changed"},
+			{Fill: fillDone, Text: "already done"},
+			{Fill: fillNone, Text: "not executed"},
 		},
 	}
 	ended := make(map[int64]time.Time, len(builds)) // builds that let their dependants run
@@ -170,6 +180,8 @@ func (w *rowWriter) attempt(b *jobcontrol.Build, attempts []jobcontrol.Attempt, 
 		switch {
 		case a.Cleanup: // it has ended long since
 			w.skip(a.StartedAt)
+		case before != nil && before.Kind == jobcontrol.FailSuspend:
+			w.until(a.StartedAt, layout.Bar{Fill: fillWaiting, Slim: true, Tooltip: "suspended"})
 		case before != nil && before.Kind != jobcontrol.FailLost:
 			due := a.StartedAt
 			if latest := i == len(attempts)-1 || attempts[i+1].Cleanup; latest && b.ReadyAt.After(w.at) { // of former ones it is not known
@@ -203,11 +215,13 @@ func (w *rowWriter) skip(to time.Time) {
 	}
 }
 
-// fail marks the bars of an attempt that failed, and says why where no phase does.
+// fail marks the bars of an attempt that failed, unless it asked for what follows,
+// and says why where no phase does.
 func (w *rowWriter) fail(first int, a *jobcontrol.Attempt) {
+	asked := slices.Contains([]jobcontrol.FailureKind{jobcontrol.FailSkip, jobcontrol.FailSuspend, jobcontrol.FailRetry}, a.Failure.Kind)
 	why, said := failureLine(a.Failure), false
 	for i := first; i < len(w.bars); i++ {
-		w.bars[i].Failed = true
+		w.bars[i].Failed = !asked
 		said = said || strings.Contains(w.bars[i].Tooltip, why)
 	}
 	if !said {
@@ -220,9 +234,11 @@ func failureLine(f *jobcontrol.Failure) string {
 	return string(f.Kind) + ": " + clip(f.Message, mostMessage)
 }
 
-// after is what follows the last attempt of a build that is not final.
+// after is what follows the last attempt of a build.
 func (w *rowWriter) after(b *jobcontrol.Build, attempts []jobcontrol.Attempt) {
 	switch {
+	case b.State == jobcontrol.Cancelled && len(attempts) > 0 && !attempts[len(attempts)-1].Cleanup:
+		w.until(b.FinishedAt, layout.Bar{Fill: fillRetry, Slim: true, Tooltip: "until it was cancelled"})
 	case b.State.Final():
 	case b.State == jobcontrol.Running:
 		w.retryDelay(b, attempts)

@@ -144,7 +144,7 @@ func (e *environment) whyFailureText(f *whyFailureJSON, prefix string) string {
 	}
 	text += ", " + clock(timeOf(f.FinishedAt)) + "\n"
 	if f.Failure != nil && f.Failure.Message != "" {
-		text += indent(prefix+"  ", e.paint(red, visible(f.Failure.Message)))
+		text += e.messageText(prefix+"  ", f.Failure.Message, f.Failure.Causes)
 	}
 	for i := range f.Through {
 		text += e.whyFailureText(&f.Through[i], prefix+"  ")

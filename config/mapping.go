@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
@@ -161,11 +162,26 @@ func (r *reader) unknown(e entry, where string, known []string) {
 		r.fail(e.key, why, message, e.name)
 		return
 	}
-	hint := ""
-	if near := jobcontrol.Nearest(strings.ToLower(e.name), known); near != "" {
+	hint, name := "", strings.ToLower(e.name)
+	near := synonyms[name]
+	if !slices.Contains(known, near) {
+		near = jobcontrol.Nearest(name, known)
+	}
+	if near != "" {
 		hint = fmt.Sprintf("did you mean %q? ", near)
 	}
 	r.fail(e.key, hint+"Keys of your own go under `meta:`", "unknown key %q in %s", e.name, where)
+}
+
+// synonyms are what other programs call some of our keys.
+var synonyms = map[string]string{
+	"depends": "dependencies", "depends_on": "dependencies", "needs": "dependencies", "requires": "dependencies",
+	"cmd": "run", "command": "run", "script": "run", "exec": "run", "shell": "run", "steps": "run", "task": "run",
+	"name": "id", "description": "notes", "labels": "tags", "environment": "env", "vars": "env", "secrets": "secret",
+	"dir": "cwd", "workdir": "cwd", "working_dir": "cwd", "working_directory": "cwd",
+	"retries": "tries", "retry": "tries", "max_retries": "tries", "attempts": "tries", "delay": "retry_delay",
+	"queue": "service", "store": "storage", "database": "storage", "includes": "include", "import": "include",
+	"test": "check", "unless": "check", "creates": "check", "always": "cleanup", "finally": "cleanup", "parameters": "kwargs", "arguments": "args",
 }
 
 // noKey reports a key that nothing knows, where there are none of one's own.
