@@ -95,7 +95,20 @@ func (c *Client) EnqueueMany(ctx context.Context, j *jobcontrol.Job, many []jobc
 			Builds: builds[i : i+1], Key: many[i].Key, Grows: j.ForEach != nil,
 		}
 	}
-	return c.cfg.Store.CreateRuns(ctx, runs)
+	ids, err := c.cfg.Store.CreateRuns(ctx, runs)
+	if err != nil || j.ForEach == nil {
+		return ids, err
+	}
+	for i, run := range ids { // it has a row of its own, so its id is not that of the build
+		made, err := c.cfg.Store.ListBuilds(ctx, jobcontrol.BuildFilter{Project: c.cfg.Project, Run: run, Job: j.ID, Asc: true, Limit: 1, Brief: true})
+		if err != nil {
+			return nil, err
+		}
+		if len(made) > 0 {
+			ids[i] = made[0].ID
+		}
+	}
+	return ids, nil
 }
 
 // definition returns the stored form of a job, computed once.

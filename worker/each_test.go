@@ -433,3 +433,38 @@ func TestForEachService(t *testing.T) {
 		}
 	})
 }
+
+// TestForEachEnqueue: what a program enqueues is the build of the whole, which is
+// unique as such.
+func TestForEachEnqueue(t *testing.T) {
+	onEachStore(t, func(t *testing.T, open opener) {
+		ctx := context.Background()
+		j := &jobcontrol.Job{ID: "j", Run: call("run"), Unique: []string{"*"}, ForEach: &jobcontrol.ForEach{Items: map[string]any{"a": 1, "b": 2}}}
+		h := build(t, open(t), 2, map[string]function{
+			"run": func(_ context.Context, _ *house, x *jobcontrol.Execution) (any, error) { return x.Kwargs["item"], nil },
+		}, j)
+		first, err := h.Enqueue(ctx, j, jobcontrol.Enqueued{Key: "k"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []jobcontrol.Enqueued{{}, {Key: "k"}} {
+			if again, err := h.Enqueue(ctx, j, e); err != nil || again != first {
+				t.Errorf("%d is enqueued again as %d, %v", first, again, err)
+			}
+		}
+		h.pool(t, nil)
+		b, err := h.Wait(ctx, first)
+		if err != nil || b.Job != "j" || b.State != jobcontrol.Successful || string(b.Result) != `{"a":1,"b":2}` {
+			t.Errorf("%+v, %v", b, err)
+		}
+		many, err := h.EnqueueMany(ctx, j, []jobcontrol.Enqueued{{Args: []byte(`[1]`)}, {Args: []byte(`[2]`)}})
+		if err != nil || len(many) != 2 || many[0] == many[1] {
+			t.Fatal(many, err)
+		}
+		for _, id := range many {
+			if b, err := h.Wait(ctx, id); err != nil || b.Job != "j" || string(b.Result) != `{"a":1,"b":2}` {
+				t.Errorf("%+v, %v", b, err)
+			}
+		}
+	})
+}
