@@ -248,14 +248,14 @@ func (w *world) queueStory(step func(name string, call func() error)) {
 		return err
 	})
 	grows := w.detached("g")
-	grows.Grows = true
+	grows.Grows, grows.Builds[0].Build.Service = true, "g"
 	w.create(grows)
-	g := w.take(w.l).of("g")
+	g := w.takes(w.l, "g", "g").of("g")
 	step("Expand", func() error {
 		_, err := w.s.Expand(w.ctx, g.Claim, w.expansion(1, "g", "x"))
 		return err
 	})
-	item := w.take(w.l)
+	item := w.takes(w.l, "g[x]", "g")
 	finish(item.of("g[x]"), jobcontrol.Failed)
 	clean := w.step(w.l, "q")
 	step("Cleaned", func() error { return w.s.Cleaned(w.ctx, clean.Claim, ended(jobcontrol.Successful, 2)) })
