@@ -154,5 +154,6 @@ type Event struct {
 }
 
 // Watch is called for each event, by one goroutine at a time; it must not block
-// for long. Nil: nobody watches.
+// for long, since what it watches waits for it, and it must return: a panic in it
+// ends the program. Nil: nobody watches.
 type Watch func(Event)

@@ -27,6 +27,7 @@ type commands struct {
 	sequence  atomic.Int64
 	noPidfd   bool          // in tests: as on an old kernel
 	noHold    atomic.Bool   // commands cannot be prepared here
+	noLoad    atomic.Bool   // their libraries cannot be loaded meanwhile
 	refusals  *atomic.Int32 // in tests: as where nobody may trace; counts
 
 	once   sync.Once

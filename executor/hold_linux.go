@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -16,7 +17,8 @@ import (
 )
 
 // A held is a command whose process exists and has executed nothing of its
-// program: it has done its execve, and the loader may have loaded its libraries.
+// program: it has done its execve, and the loader may have loaded the libraries
+// that the program is linked with and executed their constructors.
 // We trace it. If this process dies the kernel kills it, as its tracee and as its
 // child. All that is done to a tracee comes from the thread that started it.
 type held struct {
@@ -68,12 +70,24 @@ func (h *held) hold(env []string) error {
 	if err := syscall.PtraceSetOptions(h.process.pid, unix.PTRACE_O_EXITKILL); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "LD_") }) {
+	if h.commands.noLoad.Load() || foreignLibraries(env) {
 		return nil
 	}
 	var err error
 	h.loading, err = h.process.load()
 	return err
+}
+
+// preloads is the file of libraries that the loader puts into every program.
+const preloads = "/etc/ld.so.preload"
+
+// foreignLibraries tells whether the loader would execute what is not the
+// program's own: constructors of libraries that the machine or the environment adds.
+func foreignLibraries(env []string) bool {
+	if info, err := os.Stat(preloads); err == nil && info.Size() > 0 {
+		return true
+	}
+	return slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "LD_") })
 }
 
 // awaitTrap waits until a traced process stops by itself.
@@ -100,21 +114,39 @@ func (h *held) Execute(ctx context.Context) (any, error) {
 		h.Discard()
 		return nil, cancelled(ctx)
 	}
-	err := h.loading.await(h.process)
+	defer h.ended()
+	err := h.await(ctx)
 	started := time.Now()
 	if err == nil {
 		err = syscall.PtraceDetach(h.process.pid)
 	}
 	if err != nil {
-		h.free() // somebody has sent it a signal
-		defer h.ended()
+		h.free() // most likely somebody has sent it a signal
+		if ctx.Err() != nil {
+			return nil, cancelled(ctx)
+		}
 		return h.commands.execute(ctx, h.call)
 	}
-	defer h.ended()
 	defer runtime.UnlockOSThread()
 	defer h.release()
 	return h.run(ctx, started)
 }
+
+// await waits until the process has come to its program, but not longer than ctx.
+func (h *held) await(ctx context.Context) error {
+	if h.loading == nil {
+		return nil
+	}
+	defer context.AfterFunc(ctx, func() { h.process.signalGroup(syscall.SIGKILL) })()
+	err := h.loading.await(h.process)
+	if errors.Is(err, errStray) {
+		h.commands.noLoad.Store(true) // it would be in vain each time
+	}
+	return err
+}
+
+// errStray says that a process stopped somewhere else than at its entry.
+var errStray = errors.New("it did not stop at its entry")
 
 // Discard implements [jobcontrol.Prepared].
 func (h *held) Discard() {

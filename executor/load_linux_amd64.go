@@ -23,15 +23,16 @@ type loading struct {
 
 // load lets a process that is held after its execve go on until its program's
 // first instruction, and does not wait for that: the dynamic loader does its
-// work, which takes as long as all the rest of a small shell command.
+// work, which takes as long as all the rest of a small shell command. It returns
+// nil where it does not know that instruction.
 func (p *process) load() (*loading, error) {
 	entry, err := entryOf(p.pid)
 	if err != nil {
-		return nil, err
+		return nil, nil // it is held where it is
 	}
 	var was [1]byte
 	if _, err = syscall.PtracePeekText(p.pid, entry, was[:]); err != nil {
-		return nil, err
+		return nil, nil // likewise
 	}
 	if _, err = syscall.PtracePokeText(p.pid, entry, []byte{breakpoint}); err != nil {
 		return nil, err
@@ -41,9 +42,6 @@ func (p *process) load() (*loading, error) {
 
 // await waits until the process has come to its program, and makes that whole again.
 func (l *loading) await(p *process) error {
-	if l == nil {
-		return nil
-	}
 	if err := p.awaitTrap(); err != nil {
 		return err
 	}
@@ -52,7 +50,7 @@ func (l *loading) await(p *process) error {
 		return err
 	}
 	if regs.PC() != uint64(l.entry)+1 {
-		return fmt.Errorf("it stopped at %#x, not at its entry %#x", regs.PC(), l.entry)
+		return errStray
 	}
 	if _, err := syscall.PtracePokeText(p.pid, l.entry, []byte{l.was}); err != nil {
 		return err

@@ -2,8 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -17,8 +17,8 @@ type Config struct {
 	Lock string
 	// Pool is the pool of the server.
 	Pool worker.PoolConfig
-	// Retention says what is removed when it is old, at the start and every hour;
-	// the zero value: nothing.
+	// Retention says what is removed when it is old, at the start and then builds
+	// every hour and log records every day; the zero value: nothing.
 	Retention jobcontrol.RetentionPolicy
 	// Pruner returns what removes it; needed with Retention.
 	Pruner func() *worker.Pruner
@@ -52,17 +52,28 @@ func (s *Server) Ready() <-chan struct{} { return s.pool.Ready() }
 // [worker.Pool.Run]. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	keeping, stop := context.WithCancel(ctx)
-	var keeper sync.WaitGroup
-	if !s.cfg.Retention.Empty() {
-		keeper.Go(func() { s.retain(keeping) })
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if !s.cfg.Retention.Empty() {
+			s.retain(keeping)
+		}
+	}()
+	err := s.pool.Run(ctx)
+	stop()
+	select {
+	case <-ended:
+	case <-s.cfg.Pool.Abort: // an on_delete goes on
 	}
-	defer keeper.Wait()
-	defer stop()
-	return s.pool.Run(ctx)
+	return err
 }
 
-// pruneEvery is how often what is old is removed.
-const pruneEvery = time.Hour
+// How often builds that are old are removed, and log records: for these the logs
+// of all builds are looked through.
+const (
+	pruneBuilds = time.Hour
+	pruneLogs   = 24 * time.Hour
+)
 
 // retain removes what is old until ctx ends. An error is told, and it is tried again later.
 func (s *Server) retain(ctx context.Context) {
@@ -70,26 +81,54 @@ func (s *Server) retain(ctx context.Context) {
 	if log == nil {
 		log = slog.Default()
 	}
-	for {
+	var logs time.Time // when they were looked through
+	for ctx.Err() == nil {
 		p := s.cfg.Pruner()
 		now, err := s.cfg.Pool.Store.Now(ctx)
-		if err == nil {
-			err = p.Apply(ctx, s.cfg.Retention, now)
+		if err == nil && s.cfg.Retention.Builds > 0 {
+			err = p.Builds(ctx, now.Add(-s.cfg.Retention.Builds))
 		}
-		if p.Pruned > 0 || p.Records > 0 {
-			log.Info("what is old was removed", "builds", p.Pruned, "runs", p.Runs, "log_records", p.Records)
+		if rules := s.cfg.Retention.Rules(now); len(rules) > 0 && !now.IsZero() && time.Since(logs) >= pruneLogs {
+			failed := p.Logs(ctx, jobcontrol.LogPruning{Rules: rules})
+			if failed == nil {
+				logs = time.Now()
+			}
+			err = errors.Join(err, failed)
 		}
-		for _, l := range p.Left {
-			log.Warn("an old build is left, or its on_delete failed", "build", l.Build, "job", l.Job, "deleted", l.Deleted, "why", l.Why)
-		}
+		tellPruned(log, p)
 		if err != nil && ctx.Err() == nil {
 			log.Warn("what is old could not be removed", "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return
-		case <-time.After(pruneEvery):
+		case <-time.After(pruneBuilds):
 		}
+	}
+}
+
+// tellPruned tells what was removed and, once for each job and reason, what was not.
+func tellPruned(log *slog.Logger, p *worker.Pruner) {
+	if p.Pruned > 0 || p.Records > 0 {
+		log.Info("what is old was removed", "builds", p.Pruned, "runs", p.Runs, "log_records", p.Records)
+	}
+	type reason struct {
+		job, why string
+		deleted  bool
+	}
+	count := map[reason]int{}
+	var order []reason
+	for _, l := range p.Left {
+		r := reason{l.Job, l.Why, l.Deleted}
+		if count[r]++; count[r] == 1 {
+			order = append(order, r)
+		}
+	}
+	for _, r := range order {
+		what := "old builds are left"
+		if r.deleted {
+			what = "the on_delete of old builds has failed"
+		}
+		log.Warn(what, "job", r.job, "builds", count[r], "why", r.why)
 	}
 }
 

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -12,6 +13,10 @@ import (
 // maxCrew is how many goroutines are kept for further attempts: their stacks have
 // grown to what the store needs.
 const maxCrew = 32
+
+// prepareFor is how long the end of an attempt waits to be stored while a
+// dependant is being prepared.
+const prepareFor = 20 * time.Millisecond
 
 // An order is an attempt that a goroutine of the crew executes.
 type order struct {
@@ -94,17 +99,25 @@ func (f *foreground) attempt(m *member, number int, p *engine.Prepared) (heir *o
 		done.ended, done.err = f.eng.Attempt(f.attempts, f.input(m, number))
 	}
 	heir = f.executed(m, done.err == nil && done.ended.State == jobcontrol.Successful)
+	var once sync.Once
+	end := func() {
+		once.Do(func() {
+			switch {
+			case done.err != nil:
+			case done.ended.Expansion != nil:
+				done.expanded, done.err = f.expand(durable, m, &done.ended)
+			default:
+				done.again, done.released, done.err = f.store(durable, m, &done.ended)
+			}
+			f.stored(done)
+		})
+	}
 	if heir != nil {
+		late := time.AfterFunc(prepareFor, end) // its directory may be on a disk that does not answer
 		prepared = f.eng.Prepare(f.input(heir.m, heir.number))
+		late.Stop()
 	}
-	switch {
-	case done.err != nil:
-	case done.ended.Expansion != nil:
-		done.expanded, done.err = f.expand(durable, m, &done.ended)
-	default:
-		done.again, done.released, done.err = f.store(durable, m, &done.ended)
-	}
-	f.stored(done)
+	end()
 	return heir, prepared
 }
 

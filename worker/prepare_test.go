@@ -166,3 +166,43 @@ func TestNotPreparedInRuns(t *testing.T) {
 		t.Errorf("prepared %d", x.prepared)
 	}
 }
+
+// stuck is an executor that cannot prepare anything before it is let.
+type stuck struct{ until chan struct{} }
+
+func (stuck) Execute(context.Context, *jobcontrol.Call) (any, error) { return 1, nil }
+
+func (s stuck) Prepare(*jobcontrol.Call) jobcontrol.Prepared {
+	<-s.until
+	return nil
+}
+
+// TestStuckPreparing holds that the end of a build is stored although its dependant
+// cannot be prepared.
+func TestStuckPreparing(t *testing.T) {
+	jobs, err := jobcontrol.NewJobs([]*jobcontrol.Job{
+		{ID: "a", Run: &jobcontrol.Task{Shell: "x"}},
+		{ID: "b", Run: &jobcontrol.Task{Shell: "x"}, Dependencies: []string{"a"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := stuck{make(chan struct{})}
+	c := worker.NewClient(worker.Config{Store: openStore(t), Jobs: jobs, Executor: x, Parallel: 2})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := c.Execute(t.Context(), jobcontrol.Request{Verb: jobcontrol.VerbRun, Jobs: []string{"b"}}, nil)
+		ended <- err
+	}()
+	until(t, "its end is stored", func() bool {
+		list, err := c.Builds(t.Context(), jobcontrol.BuildFilter{Job: "a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list) == 1 && list[0].State == jobcontrol.Successful
+	})
+	close(x.until)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

@@ -2,7 +2,7 @@ package worker
 
 import (
 	"context"
-	"slices"
+	"errors"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -23,6 +23,8 @@ type Pruner struct {
 	Records int64 // of logs that were removed
 	Bytes   int64 // that they took in the store
 	Left    []LeftBuild
+
+	left map[int64]bool // builds that were not deleted
 }
 
 // LeftBuild is a build whose job has on_delete, and with which something went wrong.
@@ -33,18 +35,9 @@ type LeftBuild struct {
 	Why     string
 }
 
-// Apply removes what a policy says, at the time given.
-func (p *Pruner) Apply(ctx context.Context, policy jobcontrol.RetentionPolicy, now time.Time) error {
-	if policy.Builds > 0 {
-		if err := p.Builds(ctx, now.Add(-policy.Builds)); err != nil {
-			return err
-		}
-	}
-	if len(policy.Logs) == 0 {
-		return nil
-	}
-	return p.Logs(ctx, jobcontrol.LogPruning{Rules: policy.Rules(now)})
-}
+// deleteFor is how long an on_delete may take that has begun when ctx ends: its
+// build is gone, so nobody would execute it again.
+const deleteFor = 30 * time.Second
 
 // Logs removes log records of builds that are final.
 func (p *Pruner) Logs(ctx context.Context, rules jobcontrol.LogPruning) error {
@@ -67,7 +60,7 @@ func (p *Pruner) Logs(ctx context.Context, rules jobcontrol.LogPruning) error {
 // where this program has the function.
 func (p *Pruner) Builds(ctx context.Context, before time.Time) error {
 	for {
-		n := prunePage + len(p.Left)
+		n := prunePage + len(p.left)
 		if p.DryRun {
 			n = 0
 		}
@@ -80,53 +73,69 @@ func (p *Pruner) Builds(ctx context.Context, before time.Time) error {
 		if done.More {
 			continue
 		}
-		deleted := false
+		unseen := false
 		for _, id := range done.OnDelete {
-			if p.leftAlready(id) {
+			if p.left[id] {
 				continue
 			}
-			gone, err := p.delete(ctx, id)
-			if err != nil {
+			if err := ctx.Err(); err != nil {
 				return err
 			}
-			deleted = deleted || gone
+			if err := p.delete(ctx, id); err != nil {
+				return err
+			}
+			unseen = true
 		}
-		// What was deleted may have kept others.
-		if !deleted || p.DryRun {
+		// What was deleted may have kept others, and what is left may hide some.
+		if !unseen || p.DryRun {
 			return nil
 		}
 	}
 }
 
-func (p *Pruner) leftAlready(id int64) bool {
-	return slices.ContainsFunc(p.Left, func(l LeftBuild) bool { return l.Build == id && !l.Deleted })
-}
-
 // delete deletes a build whose job has on_delete, if this program has the function.
-func (p *Pruner) delete(ctx context.Context, id int64) (gone bool, err error) {
+func (p *Pruner) delete(ctx context.Context, id int64) error {
 	b, err := p.Client.Build(ctx, id)
-	if err != nil {
-		return false, err
+	var job *jobcontrol.Job
+	if err == nil {
+		job, err = p.Client.Definition(ctx, b)
 	}
-	job, err := p.Client.Definition(ctx, b)
+	if errors.Is(err, jobcontrol.ErrNotFound) {
+		return nil // somebody else has just deleted it
+	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	if _, ok := p.Registry.Lookup(job.OnDelete); !ok {
-		p.Left = append(p.Left, LeftBuild{Build: id, Job: b.Job, Why: "this program has no function " + job.OnDelete})
-		return false, nil
+		p.leave(b, "this program has no function "+job.OnDelete)
+		return nil
 	}
 	if !p.DryRun {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), deleteFor)
+		defer cancel()
 		err = p.Client.DeleteBuild(ctx, id)
 	}
 	switch jobcontrol.CodeOf(err) {
+	case jobcontrol.NotFound:
+		return nil
+	case jobcontrol.Conflict:
+		p.leave(b, err.Error())
+		return nil
 	case jobcontrol.BuildFailed:
 		p.Left = append(p.Left, LeftBuild{Build: id, Job: b.Job, Deleted: true, Why: err.Error()})
 	default:
 		if err != nil {
-			return false, err
+			return err
 		}
 	}
 	p.Pruned++
-	return true, nil
+	return nil
+}
+
+func (p *Pruner) leave(b *jobcontrol.Build, why string) {
+	p.Left = append(p.Left, LeftBuild{Build: b.ID, Job: b.Job, Why: why})
+	if p.left == nil {
+		p.left = map[int64]bool{}
+	}
+	p.left[b.ID] = true
 }

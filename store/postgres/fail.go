@@ -20,6 +20,7 @@ const (
 	codeDeadlock      = "40P01"
 	codeSerialization = "40001"
 	codeLockTimeout   = "55P03"
+	codeIdle          = "25P03" // idle in a transaction for too long: rolled back, and disconnected
 	codeUnique        = "23505"
 	codeNoTable       = "42P01"
 	codeNoColumn      = "42703"
@@ -57,7 +58,7 @@ func refused(err error) bool {
 // server because of what others did: it may be executed again.
 func passing(err error) bool {
 	switch codeOf(err) {
-	case codeDeadlock, codeSerialization, codeLockTimeout:
+	case codeDeadlock, codeSerialization, codeLockTimeout, codeIdle:
 		return true
 	}
 	return false
@@ -105,7 +106,7 @@ func (s *Store) public(err error) error {
 		return unavailable("restore it from a backup", "the database %s is damaged", s.name)
 	}
 	switch code {
-	case codeDeadlock, codeSerialization, codeLockTimeout, codeCanceled:
+	case codeDeadlock, codeSerialization, codeLockTimeout, codeCanceled, codeIdle:
 		return unavailable("", "the database is busy")
 	case codeTooMany:
 		return unavailable("raise max_connections, or put a pooler in front", "the server has no connection left")
