@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -40,60 +41,101 @@ type EncodedArguments = json.RawMessage
 // EncodeArguments makes JSON of arguments: a placeholder becomes
 // {"$retval": {"job": …, "path": …}} or {"$secret": name}; a user's key that
 // begins with $ gets one more $ in front, so that the two never meet.
-func EncodeArguments(v any) (EncodedArguments, error) {
-	plain, err := encodeValue(v)
-	if err != nil {
-		return nil, err
-	}
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(plain); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
-}
+func EncodeArguments(v any) (EncodedArguments, error) { return appendArguments(nil, v) }
 
-func encodeValue(v any) (any, error) {
+// appendArguments appends what encoding/json would write, without its detours
+// for what arguments mostly are.
+func appendArguments(out []byte, v any) (_ []byte, err error) {
 	switch v := v.(type) {
+	case nil:
+		return append(out, "null"...), nil
+	case bool:
+		return strconv.AppendBool(out, v), nil
+	case int:
+		return strconv.AppendInt(out, int64(v), 10), nil
+	case int64:
+		return strconv.AppendInt(out, v, 10), nil
+	case string:
+		return appendString(out, v)
 	case Retval:
 		body := map[string]any{"job": v.Job}
 		if v.Path != "" {
 			body["path"] = v.Path
 		}
-		return map[string]any{"$retval": body}, nil
+		return appendJSON(out, map[string]any{"$retval": body})
 	case Secret:
-		return map[string]any{"$secret": v.Name}, nil
+		return appendJSON(out, map[string]any{"$secret": v.Name})
 	case []any:
-		out := make([]any, len(v))
+		out = append(out, '[')
 		for i := range v {
-			var err error
-			if out[i], err = encodeValue(v[i]); err != nil {
+			if i > 0 {
+				out = append(out, ',')
+			}
+			if out, err = appendArguments(out, v[i]); err != nil {
 				return nil, err
 			}
 		}
-		return out, nil
+		return append(out, ']'), nil
 	case map[string]any:
-		out := make(map[string]any, len(v))
-		for k, e := range v {
-			if strings.HasPrefix(k, "$") {
-				k = "$" + k
-			}
-			var err error
-			if out[k], err = encodeValue(e); err != nil {
-				return nil, err
-			}
-		}
-		return out, nil
+		return appendMap(out, v)
 	case float64:
 		if math.IsNaN(v) || math.IsInf(v, 0) {
 			return nil, Errorf(Invalid, "%v is not a number that JSON can hold", v)
 		}
 		if v == 0 {
-			return 0, nil // -0 would come back as the whole number, and a definition have another hash
+			return append(out, '0'), nil // -0 would come back as the whole number, and a definition have another hash
 		}
 	}
-	return v, nil
+	return appendJSON(out, v)
+}
+
+// appendMap appends a map in the order of its keys, which an escape does not change.
+func appendMap(out []byte, m map[string]any) (_ []byte, err error) {
+	var few [16]string
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	out = append(out, '{')
+	for i, k := range keys {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		name := k
+		if strings.HasPrefix(k, "$") {
+			name = "$" + k
+		}
+		if out, err = appendString(out, name); err != nil {
+			return nil, err
+		}
+		if out, err = appendArguments(append(out, ':'), m[k]); err != nil {
+			return nil, err
+		}
+	}
+	return append(out, '}'), nil
+}
+
+// appendString appends a text; what needs no escape is copied.
+func appendString(out []byte, s string) ([]byte, error) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return appendJSON(out, s)
+		}
+	}
+	out = append(out, '"')
+	out = append(out, s...)
+	return append(out, '"'), nil
+}
+
+func appendJSON(out []byte, v any) ([]byte, error) {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return nil, err
+	}
+	return append(out, bytes.TrimRight(buf.Bytes(), "\n")...), nil
 }
 
 // MayHavePlaceholders is false for arguments that surely have none.

@@ -1,6 +1,7 @@
 package jobcontrol_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,6 +67,44 @@ func TestArgumentsSurvive(t *testing.T) {
 			t.Fatalf("%s does not come back (-want +got)\n%s", data, diff)
 		}
 	})
+}
+
+// TestArgumentsAreJSON: what is written is what encoding/json would write.
+func TestArgumentsAreJSON(t *testing.T) {
+	check := func(t interface {
+		Fatal(args ...any)
+		Fatalf(format string, args ...any)
+	}, v any,
+	) {
+		data, err := jobcontrol.EncodeArguments(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dec := json.NewDecoder(bytes.NewReader(data))
+		dec.UseNumber()
+		var again any
+		if err := dec.Decode(&again); err != nil {
+			t.Fatalf("%s: %v", data, err)
+		}
+		var want bytes.Buffer
+		enc := json.NewEncoder(&want)
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(again); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(data) + "\n"; got != want.String() {
+			t.Fatalf("written %sinstead of %s", got, &want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) { check(t, value(3).Draw(t, "v")) })
+	for _, v := range []any{
+		map[string]any(nil), []any(nil), math.Copysign(0, -1), 1e300, uint8(7), json.Number("12"),
+		[]string{"<&>"},
+		struct{ A, B string }{"x", "\u2028"},
+		map[string]any{"b": 1, "": 2, "#": 3, "$": 4, "$$": 5, "%": 6, "é": 7, "\"": "\\", "<": "&", "\x7f": "\uffff", "\x00": nil},
+	} {
+		check(t, v)
+	}
 }
 
 func TestLookup(t *testing.T) {

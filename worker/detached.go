@@ -86,12 +86,13 @@ func (c *Client) EnqueueMany(ctx context.Context, j *jobcontrol.Job, many []jobc
 	p := jobcontrol.Planner{Services: services}
 	runs := make([]jobcontrol.NewRun, len(many))
 	builds := make([]jobcontrol.NewBuild, len(many))
+	targets := []string{j.ID}
 	for i := range many {
 		if builds[i], err = p.Lone(c.cfg.Project, j, d.body, d.hash, many[i]); err != nil {
 			return nil, err
 		}
 		runs[i] = jobcontrol.NewRun{
-			Run:    jobcontrol.Run{Project: c.cfg.Project, Verb: jobcontrol.VerbBuild, Targets: []string{j.ID}},
+			Run:    jobcontrol.Run{Project: c.cfg.Project, Verb: jobcontrol.VerbBuild, Targets: targets},
 			Builds: builds[i : i+1], Key: many[i].Key, Grows: j.ForEach != nil,
 		}
 	}

@@ -29,6 +29,7 @@ type conn struct {
 	s     *Store
 	pg    *pgconn.PgConn
 	stmts map[string]*pgconn.StatementDescription // by their text; nil: nothing is prepared
+	set   bool                                    // its session has the settings of begin
 	calls []call
 }
 
@@ -104,8 +105,15 @@ func (c *conn) send() error {
 		return nil
 	}
 	batch := &pgconn.Batch{}
+	ahead := false // a statement that is no call
 	for i := range calls {
 		values, oids := bind(calls[i].args)
+		if i == 0 && size(values) > largeMessage {
+			// The server waits for the first message no longer than for an idle
+			// transaction, and then as long as for a statement: the first one is small.
+			ahead = true
+			batch.ExecParams("SELECT", nil, nil, nil, nil)
+		}
 		text := c.s.sql(calls[i].text)
 		if c.stmts == nil {
 			batch.ExecParams(text, values, oids, binaryFormat, binaryFormat)
@@ -124,6 +132,9 @@ func (c *conn) send() error {
 	results := c.pg.ExecBatch(c.ctx, batch)
 	var failed error
 	i := 0
+	if ahead && results.NextResult() {
+		_, failed = results.ResultReader().Close()
+	}
 	for ; results.NextResult(); i++ {
 		reader := results.ResultReader()
 		r := row{}
@@ -151,6 +162,16 @@ func (c *conn) send() error {
 		}
 	}
 	return failed
+}
+
+// largeMessage is how many bytes pass as soon as they are sent, over any link.
+const largeMessage = 64 << 10
+
+func size(values [][]byte) (n int) {
+	for _, v := range values {
+		n += len(v)
+	}
+	return n
 }
 
 // oneLine is the beginning of a statement, for errors.
@@ -181,7 +202,12 @@ const (
 // 1970, the zero time is 0; an empty JSON value is NULL.
 func bind(args []any) (values [][]byte, oids []uint32) {
 	values, oids = make([][]byte, len(args)), make([]uint32, len(args))
-	number := func(v int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(v)) }
+	numbers := make([]byte, 0, 8*len(args))
+	number := func(v int64) []byte {
+		n := len(numbers)
+		numbers = binary.BigEndian.AppendUint64(numbers, uint64(v))
+		return numbers[n:]
+	}
 	for i, a := range args {
 		oid := uint32(oidInt)
 		switch a := a.(type) {

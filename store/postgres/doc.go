@@ -11,8 +11,11 @@
 // ends of attempts, reports. All that waits while a batch is written is the next
 // one, so a commit is paid once for many and a lone write waits for nobody. Each
 // caller gets its own answer; an operation that the batch cannot contain, or that
-// makes it fail, is executed alone. All other writes are transactions of their
-// own (tx.go). Both work below pgx (conn.go): statements are prepared once for a
+// makes it fail, is executed alone. Plain builds that differ only in their
+// arguments are one statement, which is a transaction and one round trip (plain.go);
+// thousands, or of many kinds, are copied (copy.go). Ids are drawn when they are
+// needed, so that a greater one was made later. All other writes are transactions
+// of their own (tx.go). Both work below pgx (conn.go): statements are prepared once for a
 // connection, arguments and rows are binary, and a round trip carries several
 // statements.
 //
@@ -31,7 +34,8 @@
 //     under FOR UPDATE, so one of the two sees the other.
 //   - Every transaction locks workers, then services, then builds, Runs and heads,
 //     those of a kind in the order of their ids; what it changes of Runs and heads
-//     is kept and written last.
+//     is kept and written last. Only a new build, for which nobody can wait, may
+//     come after its head.
 //   - States change only as [jobcontrol.Transitions] says.
 //   - builds.cause and history.cause are the build whose end released or blocked a
 //     build; history.last is the attempt that ended it: so a repeated Finish gives

@@ -20,11 +20,6 @@ type news struct {
 	worker    bool // a worker came or went
 }
 
-func (n *news) add(m news) {
-	n.ready, n.scheduled = n.ready || m.ready, n.scheduled || m.scheduled
-	n.stop, n.worker = n.stop || m.stop, n.worker || m.worker
-}
-
 func (n news) any() bool { return n.ready || n.scheduled || n.stop || n.worker }
 
 // hints tells those who listen, in this program at once, and in others by

@@ -22,20 +22,6 @@ const insertBuilds = `INSERT INTO {builds} (id, run, rank, created_at, retry_del
 		u(given, run, head, definition, service, origin, place, deps_left, tries, priority, state, suspect, retry_delay, ready_at,
 			worker, epoch, claim, again_of, unique_key, key, dependants, pins, why, args, kwargs)) n`
 
-// insertAccepted is insertBuilds, unless one of the services is draining.
-const insertAccepted = insertBuilds + ` WHERE NOT EXISTS (SELECT 1 FROM {services} s WHERE s.id = ANY($26) AND s.draining)
-	RETURNING id, head, created_at, state`
-
-// insertPlain is insertBuilds for lone builds, with their heads, unless one of
-// their services is draining: then it stores nothing. If a head is missing it
-// divides by zero; see stale.
-const insertPlain = `WITH n AS (` + insertAccepted + `),
-	h AS (UPDATE {heads} h SET unfinished = h.unfinished + c.n, latest = greatest(h.latest, c.latest),
-			latest_state = CASE WHEN c.latest > h.latest THEN 0 ELSE h.latest_state END
-		FROM (SELECT head, max(id) AS latest, count(*)::integer AS n FROM n GROUP BY head ORDER BY head) c
-		WHERE h.id = c.head RETURNING h.id)
-	SELECT n.id, n.head, n.created_at, n.state, 1 / (SELECT (count(*) = $27)::integer FROM h) FROM n`
-
 // rows are builds as the arguments of insertBuilds.
 type rows struct {
 	n                                                                                    int

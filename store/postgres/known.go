@@ -106,6 +106,41 @@ func (k *known) fill(n *needs) bool {
 	return all
 }
 
+// refer adds what is remembered of what plain builds refer to, and tells whether
+// that was all. Builds mostly refer to the same as the one before.
+func (k *known) refer(out []refs, creates []*createOp) ([]refs, bool) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	var last *jobcontrol.NewRun
+	var r refs
+	for _, o := range creates {
+		for i := range o.many {
+			n := &o.many[i]
+			if last == nil || !sameRefs(last, n) {
+				b := &n.Builds[0]
+				d := k.definitions[b.Hash]
+				r = refs{
+					head: k.heads[jobKey{n.Run.Project, b.Build.Job}], service: k.services[jobKey{n.Run.Project, serviceOf(b.Build.Service)}],
+					definition: d.id, origin: k.origins[originOf(&n.Run)], suspect: d.suspect,
+				}
+				if r.head == 0 || r.service == 0 || r.definition == 0 || r.origin == 0 {
+					return nil, false
+				}
+				last = n
+			}
+			out = append(out, r)
+		}
+	}
+	return out, true
+}
+
+// sameRefs tells whether two plain builds refer to the same.
+func sameRefs(n, m *jobcontrol.NewRun) bool {
+	a, b := &n.Builds[0], &m.Builds[0]
+	return a.Build.Job == b.Build.Job && a.Hash == b.Hash && a.Build.Service == b.Build.Service &&
+		n.Run.Project == m.Run.Project && originOf(&n.Run) == originOf(&m.Run)
+}
+
 // learn fills the needs, and makes the rows that do not exist. It is not part of
 // the transaction that needs them, so that what is remembered exists whatever
 // becomes of that.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -40,7 +41,8 @@ type Store struct {
 	opts     Options
 	name     string // of the database, for errors
 	pool     *pgxpool.Pool
-	turns    chan struct{} // of those who may use the pool; the writers need none
+	writers  *pgxpool.Pool // of the writer: a connection for each batch that is written at a time
+	turns    chan struct{} // of those who may use the pool
 	w        *writer
 	known    known
 	claimers claimers
@@ -86,10 +88,25 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		cfg.ConnConfig.ConnectTimeout = 10 * time.Second
 	}
 	cfg.ShouldPing = doubtful
-	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(opts.Connections), 0, 0
-	s := &Store{opts: opts, name: name, turns: make(chan struct{}, opts.Connections-opts.Writers)}
+	others := opts.Connections - opts.Writers
+	cfg.MaxConns, cfg.MinConns, cfg.MinIdleConns = int32(others), 0, 0
+	s := &Store{opts: opts, name: name, turns: make(chan struct{}, others)}
 	s.known.clear()
 	if s.pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		return nil, s.public(err)
+	}
+	// These keep the settings, so that a small write need not make them.
+	cfg = cfg.Copy()
+	cfg.MaxConns = int32(opts.Writers)
+	if !opts.Pooled {
+		text := ""
+		for _, v := range settings {
+			text += "SET " + v[0] + " = '" + v[1] + "';"
+		}
+		cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return c.PgConn().Exec(ctx, text).Close() }
+	}
+	if s.writers, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+		s.pool.Close()
 		return nil, s.public(err)
 	}
 	s.leases = newLine(cfg.ConnConfig)
@@ -139,6 +156,7 @@ func (s *Store) Close() error {
 	s.hints.close()
 	s.leases.close()
 	s.pool.Close()
+	s.writers.Close()
 	return nil
 }
 

@@ -57,6 +57,25 @@ func (r *row) state() jobcontrol.State { return jobcontrol.State(r.int()) }
 
 func (r *row) time() time.Time { return codec.TimeOf(r.int()) }
 
+// ints reads an array of whole numbers without NULL, each of eight bytes; NULL is nil.
+func (r *row) ints() []int64 {
+	const head, each = 20, 12
+	v := r.value()
+	if len(v) < head {
+		return nil // NULL, or no element
+	}
+	n := int(binary.BigEndian.Uint32(v[12:]))
+	if len(v) != head+n*each {
+		r.err = &codec.Damaged{What: fmt.Sprintf("column %d is not a list of numbers", r.next)}
+		return nil
+	}
+	out := make([]int64, n)
+	for i := range out {
+		out[i] = int64(binary.BigEndian.Uint64(v[head+i*each+4:]))
+	}
+	return out
+}
+
 // optional reads a number that may be NULL, which is nil.
 func (r *row) optional() *int64 {
 	if r.next < len(r.values) && r.values[r.next] == nil {

@@ -26,16 +26,34 @@ type tx struct {
 	news        news // what others may want to know once it is committed
 }
 
-// begin makes the plans of our statements what they were written for, whatever
-// the statistics say, and lets nothing take forever. A machine that dies, or
-// cannot be reached any more, leaves transactions that lock its worker's row, and
-// who takes its builds over waits for these: the server must have ended them
-// long before the worker's lease has.
-const begin = `SELECT ` + present + `, set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
-	set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true), set_config('jit', 'off', true),
-	set_config('plan_cache_mode', 'force_generic_plan', true), set_config('lock_timeout', '10s', true),
-	set_config('statement_timeout', '30s', true), set_config('idle_in_transaction_session_timeout', '5s', true),
-	set_config('tcp_user_timeout', '10s', true)`
+// settings make the plans of our statements what they were written for, whatever
+// the statistics say, and let nothing take forever. A machine that dies, or cannot
+// be reached any more, leaves transactions that lock its worker's row, and who
+// takes its builds over waits for these: the server must have ended them long
+// before the worker's lease has.
+var settings = [][2]string{
+	{"enable_seqscan", "off"},
+	{"enable_hashjoin", "off"},
+	{"enable_mergejoin", "off"},
+	{"enable_bitmapscan", "off"},
+	{"jit", "off"},
+	{"plan_cache_mode", "force_generic_plan"},
+	{"lock_timeout", "10s"},
+	{"statement_timeout", "30s"},
+	{"idle_in_transaction_session_timeout", "5s"},
+	{"tcp_user_timeout", "10s"},
+}
+
+// begin begins a transaction with these settings; began where the session has them.
+var begin = func() string {
+	text := began
+	for _, v := range settings {
+		text += `, set_config('` + v[0] + `', '` + v[1] + `', true)`
+	}
+	return text
+}()
+
+const began = `SELECT ` + present
 
 // tries is how often a transaction is executed that others make fail.
 const tries = 10
@@ -178,7 +196,11 @@ func pause(ctx context.Context, n int) bool {
 func (s *Store) transact(c *conn, name string, f func(*tx) error) (sent bool, told news, err error) {
 	t := newTx(c)
 	c.queue(nil, `BEGIN`)
-	if err := c.each(func(r *row) error { t.now = r.time(); return nil }, begin); err != nil {
+	first := begin
+	if c.set {
+		first = began
+	}
+	if err := c.each(func(r *row) error { t.now = r.time(); return nil }, first); err != nil {
 		return false, told, err
 	}
 	if err = t.step(name, f); err == nil {

@@ -14,8 +14,14 @@ import (
 // writer writes what comes in thousands: plain new builds, ends of attempts,
 // reports. Callers put operations into its queue and wait; a few goroutines,
 // each with a connection, take all that wait and write them in one transaction,
-// with one statement for each kind. So a commit is paid once for many, and a
+// with few statements for each kind. So a commit is paid once for many, and a
 // lone operation waits for nobody.
+//
+// Who brings an operation while nobody writes does it himself: that spares two
+// changes of goroutines where operations come one by one. What came meanwhile is
+// left to a goroutine of its own, which ends when nothing waits. One at a time is
+// best where a transaction takes little: the next one is the larger, and two would
+// wait for each other's heads. Others help where it takes long, or much waits.
 //
 // An operation gets its own answer. One that the transaction cannot contain (its
 // claim is lost, it is a repetition …) is not written, and answered by a
@@ -26,7 +32,9 @@ type writer struct {
 
 	mu      sync.Mutex
 	queue   []*queued
-	writing int       // goroutines that write
+	waiting int       // rows of the queue
+	writing int       // how many write
+	slow    int       // transactions, one after the other, that took long
 	idle    sync.Cond // one of them ended
 	closed  bool
 }
@@ -89,11 +97,15 @@ func (w *writer) do(ctx context.Context, o op) error {
 		return errClosed
 	}
 	w.queue = append(w.queue, q)
-	if w.writing < w.s.opts.Writers {
+	w.waiting += o.size()
+	itself := w.writing == 0 || w.writing < w.s.opts.Writers && w.helps()
+	if itself {
 		w.writing++
-		go w.run()
 	}
 	w.mu.Unlock()
+	if itself && w.next() {
+		go w.run()
+	}
 	select {
 	case <-q.done:
 	case <-ctx.Done():
@@ -118,8 +130,60 @@ func (w *writer) stop() {
 	}
 }
 
-// take returns the operations that are written next; none: there are no more,
-// and the caller has ended.
+// run writes until nothing waits.
+func (w *writer) run() {
+	for w.next() {
+	}
+}
+
+// next writes what waits, and tells whether more came meanwhile; else the caller
+// does not write any more.
+func (w *writer) next() (more bool) {
+	if batch := w.take(); len(batch) > 0 {
+		began := time.Now()
+		w.serve(batch)
+		w.took(time.Since(began), batch)
+		for _, q := range batch {
+			close(q.done)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.queue) > 0 && (w.writing == 1 || w.helps()) {
+		return true
+	}
+	w.writing--
+	w.idle.Broadcast()
+	return false
+}
+
+// helps tells whether it is good that another one writes beside those who do.
+func (w *writer) helps() bool { return w.waiting >= muchWaits || w.slow >= 8 }
+
+// Much waits from so many rows on. A transaction takes long beyond the time that
+// its rows may take: the server, or its disk, is far.
+const (
+	muchWaits = 1000
+	farAway   = time.Millisecond
+	eachRow   = 20 * time.Microsecond
+)
+
+// took enters how long a transaction took.
+func (w *writer) took(d time.Duration, batch []*queued) {
+	rows := 0
+	for _, q := range batch {
+		rows += q.op.size()
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d > farAway+time.Duration(rows)*eachRow {
+		w.slow++
+	} else {
+		w.slow = 0
+	}
+}
+
+// take returns the operations that are written next.
 func (w *writer) take() []*queued {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,6 +194,7 @@ func (w *writer) take() []*queued {
 			break
 		}
 		n++
+		w.waiting -= q.op.size()
 		if q.state.CompareAndSwap(opWaiting, opTaken) {
 			batch = append(batch, q)
 			size += q.op.size()
@@ -138,24 +203,7 @@ func (w *writer) take() []*queued {
 	if w.queue = w.queue[n:]; len(w.queue) == 0 {
 		w.queue = nil
 	}
-	if len(batch) == 0 {
-		w.writing--
-		w.idle.Broadcast()
-	}
 	return batch
-}
-
-func (w *writer) run() {
-	for {
-		batch := w.take()
-		if len(batch) == 0 {
-			return
-		}
-		w.serve(batch)
-		for _, q := range batch {
-			close(q.done)
-		}
-	}
 }
 
 // writePatience is how long a batch may take, waiting for others included.
@@ -182,6 +230,9 @@ func (w *writer) serve(batch []*queued) {
 		}
 		for _, q := range batch {
 			q.apart = false
+			if o, ok := q.op.(*createOp); ok {
+				o.written = false
+			}
 		}
 		var connect *pgconn.ConnectError
 		lost := disconnected(err)
@@ -198,14 +249,16 @@ func (w *writer) serve(batch []*queued) {
 	}
 }
 
-// useWriter gives f a connection of the pool: there is one for each writer.
+// useWriter gives f a connection of the writers.
 func (s *Store) useWriter(ctx context.Context, f func(*conn) error) error {
-	p, err := s.pool.Acquire(ctx)
+	p, err := s.writers.Acquire(ctx)
 	if err != nil {
 		return err
 	}
 	defer giveUp(p)
-	return f(newConn(ctx, s, p.Conn().PgConn()))
+	c := newConn(ctx, s, p.Conn().PgConn())
+	c.set = !s.opts.Pooled
+	return f(c)
 }
 
 // transaction writes a batch. Operations that it cannot contain are marked.
@@ -216,17 +269,18 @@ func (w *writer) transaction(c *conn, batch []*queued) (sent bool, told news, er
 		by[k] = append(by[k], q)
 	}
 	creates := ops[*createOp](by[kindCreate])
-	n, err := w.prepare(c, creates)
+	refs, err := w.s.refer(c, creates)
 	if err != nil {
 		return false, told, err
 	}
 	if len(creates) == len(batch) && !fault.Enabled {
-		// One statement is a transaction.
-		return w.onlyCreate(c, creates, n)
+		if groups := grouped(creates, refs); groups != nil {
+			return w.createGroups(c, groups)
+		}
 	}
 	return w.s.transact(c, "batch", func(t *tx) error {
 		if len(creates) > 0 {
-			if err := t.step("create", func(t *tx) error { return t.createPlain(creates, n) }); err != nil {
+			if err := t.step("create", func(t *tx) error { return t.createPlain(creates, refs) }); err != nil {
 				return err
 			}
 		}

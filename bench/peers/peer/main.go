@@ -43,7 +43,7 @@ func options(args []string) (Options, error) {
 	f.Float64Var(&o.Rate, "rate", 50, "jobs a second")
 	f.StringVar(&o.Shape, "shape", "chain", "chain or fan")
 	f.IntVar(&o.Size, "size", 100, "jobs of one chain or fan")
-	f.StringVar(&o.Profile, "profile", "", "work: file for a CPU profile")
+	f.StringVar(&o.Profile, "profile", "", "file for a CPU profile")
 	return o, f.Parse(args[2:])
 }
 
@@ -53,6 +53,17 @@ func run(ctx context.Context, o Options, open func(ctx context.Context, o Option
 		return err
 	}
 	p := &program{Options: o, system: s, out: json.NewEncoder(os.Stdout)}
+	if o.Profile != "" {
+		f, err := os.Create(o.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	switch o.Command {
 	case "install":
 		return s.Install(ctx)
@@ -107,17 +118,6 @@ func (p *program) work(ctx context.Context) error {
 	words := bufio.NewScanner(os.Stdin)
 	if err := p.say(Event{Event: "ready"}); err != nil || !words.Scan() {
 		return err
-	}
-	if p.Profile != "" {
-		f, err := os.Create(p.Profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
 	}
 	stop, err := p.system.Work(ctx, t.handle)
 	if err != nil {

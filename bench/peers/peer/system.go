@@ -49,7 +49,7 @@ type Options struct {
 	Rate    float64
 	Shape   string // chain or fan
 	Size    int    // jobs of one chain or fan
-	Profile string // work: file for a CPU profile; "": none
+	Profile string // file for a CPU profile; "": none
 }
 
 // Event is a line that a program writes.
