@@ -274,7 +274,8 @@ func ReplaceArguments(v any, replace func(placeholder any) (any, error)) (any, e
 	return v, nil
 }
 
-// Lookup follows a path such as pages[0].url or .a.b into a decoded JSON value.
+// Lookup follows a path such as pages[0].url, .a.b or [a.b] into a decoded JSON
+// value: in brackets is the index of a list, or any key of a mapping.
 func Lookup(v any, path string) (any, error) {
 	rest := strings.TrimPrefix(path, ".")
 	for rest != "" {
@@ -283,11 +284,19 @@ func Lookup(v any, path string) (any, error) {
 			if end < 0 {
 				return nil, Errorf(Invalid, "path %q: missing ]", path)
 			}
-			i, err := strconv.Atoi(rest[1:end])
+			key := rest[1:end]
+			rest = strings.TrimPrefix(rest[end+1:], ".")
+			if m, ok := v.(map[string]any); ok {
+				if v, ok = m[key]; !ok {
+					return nil, Errorf(Invalid, "path %q: no key %q", path, key)
+				}
+				continue
+			}
+			i, err := strconv.Atoi(key)
 			list, ok := v.([]any)
 			switch {
 			case err != nil:
-				return nil, Errorf(Invalid, "path %q: %q is no index", path, rest[1:end])
+				return nil, Errorf(Invalid, "path %q: %q is no index", path, key)
 			case !ok:
 				return nil, Errorf(Invalid, "path %q: [%d] of a value that is no list", path, i)
 			}
@@ -297,7 +306,7 @@ func Lookup(v any, path string) (any, error) {
 			if i < 0 || i >= len(list) {
 				return nil, Errorf(Invalid, "path %q: the list has %d items", path, len(list))
 			}
-			v, rest = list[i], strings.TrimPrefix(rest[end+1:], ".")
+			v = list[i]
 			continue
 		}
 		key := rest

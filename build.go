@@ -45,11 +45,22 @@ type Build struct {
 	AgainOf  int64            `json:"again_of,omitempty"`
 	Why      string           `json:"why,omitempty"` // why it was made
 
-	Dependants []int64    `json:"-"`                  // builds of the same Run that wait for this one
+	Dependants []int64    `json:"-"`                  // builds of the same Run that wait for this one; negative: whatever its end is, see ItemOf
 	Ran        int64      `json:"-"`                  // > 0: place in the order of first run phases, for clean-up
 	Cleaned    bool       `json:"-"`                  // its clean-up step was executed
 	Stopping   Transition `json:"stopping,omitempty"` // ToCancel or ToSuspend: asked of its worker, not yet done
 	Claim      Claim      `json:"-"`
+}
+
+// ItemOf returns the build that waits for this one as one of its items; 0: there
+// is none, or the build was read without its Dependants.
+func (b *Build) ItemOf() int64 {
+	for _, id := range b.Dependants {
+		if id < 0 {
+			return -id
+		}
+	}
+	return 0
 }
 
 // Satisfied tells whether the build lets its dependants run.

@@ -131,6 +131,7 @@ const (
 	EventStarted  EventKind = "started"  // an attempt of Build starts
 	EventPhase    EventKind = "phase"    // a phase ended: Phase, Passed, Failure
 	EventRetried  EventKind = "retried"  // the attempt failed; Build is due again at its ReadyAt
+	EventExpanded EventKind = "expanded" // Build waits for those of its items
 	EventFinished EventKind = "finished" // Build is final, or suspended
 	EventCleanup  EventKind = "cleanup"  // a clean-up step begins (Passed false, Failure nil) …
 	EventCleaned  EventKind = "cleaned"  // … and has ended: Passed, Failure

@@ -100,6 +100,9 @@ func decide(project string, drafts []Draft, i int, now time.Time) error {
 	return nil
 }
 
+// Lone tells whether the Run is one build, which gets no row of its own; for stores.
+func (n *NewRun) Lone() bool { return len(n.Builds) == 1 && !n.Grows }
+
 // Make is what a new build has from its maker; for stores.
 func (n *NewBuild) Make(project string) Build {
 	b := &n.Build
@@ -112,6 +115,15 @@ func (n *NewBuild) Make(project string) Build {
 		Service: service, Priority: b.Priority, Unique: b.Unique, Key: b.Key,
 		ReadyAt: Micros(b.ReadyAt), AgainOf: b.AgainOf, Why: b.Why,
 	}
+}
+
+// Item is the build of an item of a parent, without id and claim; for stores.
+func (n *NewBuild) Item(parent *Build, now time.Time) Build {
+	b := n.Make(parent.Project)
+	b.Run, b.Service, b.Priority, b.Phase, b.Place = parent.Run, parent.Service, parent.Priority, parent.Phase, parent.Place
+	b.State, b.ReadyAt, b.CreatedAt, b.Unique = Queued, time.Time{}, now, ""
+	b.Pins, b.Dependants = n.Build.Pins, []int64{-parent.ID}
+	return b
 }
 
 // ReadyState is the state of a build that waits for nothing but its time; for stores.

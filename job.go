@@ -22,17 +22,21 @@ import (
 //	–      yes   run-only   run; its error decides
 //	yes    –     assertion  check; nothing can be done about a failure
 //	–      –     group      only dependencies
+//
+// With for_each a job is of kind for-each: the builds of its items are of one of
+// the first three.
 type Job struct {
 	ID    string   `json:"id"`
 	Title string   `json:"title,omitempty"`
 	Notes string   `json:"notes,omitempty"`
 	Tags  []string `json:"tags,omitempty"`
 
-	Check    *Task  `json:"check,omitempty"`
-	Run      *Task  `json:"run,omitempty"`
-	Cleanup  *Task  `json:"cleanup,omitempty"`   // after the Run, last in first out, if the run phase was executed
-	OnDelete string `json:"on_delete,omitempty"` // function called with the build when a build is deleted
-	Repr     string `json:"repr,omitempty"`      // function that describes a build in one line
+	Check    *Task    `json:"check,omitempty"`
+	Run      *Task    `json:"run,omitempty"`
+	ForEach  *ForEach `json:"for_each,omitempty"`  // one build per item does all of this
+	Cleanup  *Task    `json:"cleanup,omitempty"`   // after the Run, last in first out, if the run phase was executed
+	OnDelete string   `json:"on_delete,omitempty"` // function called with the build when a build is deleted
+	Repr     string   `json:"repr,omitempty"`      // function that describes a build in one line
 
 	// Args and Kwargs are given to every task of the job that has none of its
 	// own. Values are nil, bool, int64, float64, string, []any, map[string]any,
@@ -96,11 +100,14 @@ const (
 	KindRunOnly   Kind = "run-only"
 	KindAssertion Kind = "assertion"
 	KindGroup     Kind = "group"
+	KindForEach   Kind = "for-each"
 )
 
-// Kind tells which of the four kinds the job is.
+// Kind tells which kind the job is.
 func (j *Job) Kind() Kind {
 	switch {
+	case j.ForEach != nil:
+		return KindForEach
 	case j.Check != nil && j.Run != nil:
 		return KindJob
 	case j.Run != nil:

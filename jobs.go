@@ -68,6 +68,7 @@ func NewJobs(jobs []*Job) (*Jobs, error) {
 	} else if err != nil {
 		return nil, Errorf(Internal, "graph: %v", err)
 	}
+	problems = append(problems, itemIDs(jobs)...)
 	if len(problems) > 0 {
 		slices.SortStableFunc(problems, func(a, b Problem) int { return a.Index - b.Index })
 		return nil, problems
@@ -121,6 +122,12 @@ func (s *Jobs) Job(id string) (*Job, error) {
 		return s.jobs[i], nil
 	}
 	e := Errorf(NotFound, "no such job: %q", id)
+	for _, j := range s.jobs {
+		if _, item := ItemKey(j.ID, id); item && j.ForEach != nil {
+			e.Hint = fmt.Sprintf("it is an item of job %q: `jobcontrol builds %s` lists its builds", j.ID, "'"+strings.ReplaceAll(id, "'", `'\''`)+"'")
+			return nil, e
+		}
+	}
 	ids := make([]string, len(s.jobs))
 	for i, j := range s.jobs {
 		ids[i] = j.ID
@@ -214,6 +221,9 @@ func checkJob(i int, j *Job) Problems {
 			add("pinned_builds."+id, "", "a build id is 1 or more")
 		}
 	}
+	if j.ForEach != nil {
+		checkForEach(j, add)
+	}
 	checkArguments(j, add)
 	return out
 }
@@ -268,6 +278,9 @@ func checkArguments(j *Job, add func(field, hint, format string, args ...any)) {
 		default:
 			add("env."+k, "", "the value must be a string")
 		}
+	}
+	if j.ForEach != nil {
+		walk("for_each.items", j.ForEach.Items, false)
 	}
 	for _, t := range []struct {
 		field string

@@ -438,6 +438,10 @@ func (p *Planner) Plan(ctx context.Context, r Request, check Checker) (*Plan, er
 			continue
 		}
 		switch it.Job.Kind() {
+		case KindForEach:
+			if values[n], done[n], err = p.planItems(ctx, plan, it, heads, values); err != nil {
+				return nil, err
+			}
 		case KindGroup:
 			it.Action, it.Why, done[n] = ActionNone, "all of its dependencies are done", true
 			if len(it.Job.Dependencies) == 0 {
@@ -459,6 +463,13 @@ func (p *Planner) Plan(ctx context.Context, r Request, check Checker) (*Plan, er
 
 // waitsFor names the first member dependency that is not done, or returns "".
 func waitsFor(plan *Plan, it *PlanItem, done []bool) string {
+	if it.Job.ForEach != nil {
+		for _, m := range it.New.Members {
+			if id := plan.Items[m].Job.ID; !done[m] && it.Job.ForEach.uses(id) {
+				return fmt.Sprintf("its items are known when %s has ended", id)
+			}
+		}
+	}
 	for _, m := range it.New.Members {
 		if !done[m] {
 			return fmt.Sprintf("its dependency %s is not done yet", plan.Items[m].Job.ID)
@@ -503,21 +514,46 @@ func (p *Planner) checkItem(ctx context.Context, plan *Plan, it *PlanItem, heads
 // that passed, else the result that its job or its pin has now.
 func (p *Planner) planArguments(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any) (*Resolved, error) {
 	return ResolveArguments(it.Job, &it.New.Build, PhaseCheck, func(rv Retval) (any, error) {
-		for _, m := range it.New.Members {
-			if plan.Items[m].Job.ID == rv.Job && values[m] != nil {
-				data, err := EncodeResult(values[m])
-				if err != nil {
-					return nil, err
-				}
-				return DecodeJSON(data)
-			}
-		}
-		id := it.New.Build.Pins[rv.Job]
-		if id == 0 {
-			id = heads[rv.Job].Good
-		}
-		return ResultOf(ctx, p.Builds.Build, rv.Job, id)
+		return p.planResult(ctx, plan, it, heads, values, rv.Job)
 	}, func(s Secret) (any, error) {
 		return s, nil
 	})
+}
+
+// planResult is the result of a job that an item of the plan would use.
+func (p *Planner) planResult(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any, job string) (any, error) {
+	for _, m := range it.New.Members {
+		if plan.Items[m].Job.ID == job && values[m] != nil {
+			data, err := EncodeResult(values[m])
+			if err != nil {
+				return nil, err
+			}
+			return DecodeJSON(data)
+		}
+	}
+	id := it.New.Build.Pins[job]
+	if id == 0 {
+		id = heads[job].Good
+	}
+	return ResultOf(ctx, p.Builds.Build, job, id)
+}
+
+// planItems says how many items a job with for_each has. Without any it is done.
+func (p *Planner) planItems(ctx context.Context, plan *Plan, it *PlanItem, heads map[string]Head, values []any) (value any, done bool, err error) {
+	var f *Failure
+	items, err := it.Job.ItemsOf(func(job string) (any, error) { return p.planResult(ctx, plan, it, heads, values, job) })
+	switch {
+	case errors.As(err, &f):
+		it.Action, it.Why = ActionUnknown, f.Message
+	case err != nil:
+		return nil, false, err
+	case len(items) == 0:
+		it.Action, it.Why = ActionNone, "it has no items"
+		return map[string]any{}, true, nil
+	case len(items) == 1:
+		it.Why = "1 item; " + it.Why
+	default:
+		it.Why = fmt.Sprintf("%d items; %s", len(items), it.Why)
+	}
+	return nil, false, nil
 }

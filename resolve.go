@@ -126,7 +126,7 @@ func (j *Job) TaskOf(p Phase) *Task {
 	case PhaseCleanup:
 		return j.Cleanup
 	case PhaseOnDelete:
-		if j.OnDelete != "" {
+		if j.OnDelete != "" && j.ForEach == nil { // else it is for the builds of items
 			return &Task{Function: j.OnDelete}
 		}
 	}

@@ -77,6 +77,7 @@ const (
 	ToSkip    Transition = "skip"    // the attempt asked to be skipped
 	ToFail    Transition = "fail"    // the attempt failed and no try is left
 	ToRetry   Transition = "retry"   // the attempt failed and will be tried again
+	ToExpand  Transition = "expand"  // the attempt made a build of each item, for which it waits
 	ToRescue  Transition = "rescue"  // its worker is gone, or shut down
 	ToSuspend Transition = "suspend" // the attempt, or a person, put it aside
 	ToResume  Transition = "resume"  // by hand, out of suspended
@@ -99,6 +100,7 @@ var Transitions = map[Transition]struct{ From, To []State }{
 	ToSkip:    {[]State{Running, Queued, Scheduled}, []State{Skipped}},
 	ToFail:    {[]State{Running, Queued, Scheduled}, []State{Failed}},
 	ToRetry:   {[]State{Running, Queued, Scheduled}, []State{Scheduled, Queued}},
+	ToExpand:  {[]State{Running, Queued, Scheduled}, []State{Waiting, Queued}},
 	ToRescue:  {[]State{Running}, []State{Queued}},
 	ToSuspend: {[]State{Running, Queued, Scheduled, Waiting}, []State{Suspended}},
 	ToResume:  {[]State{Suspended}, []State{Waiting, Scheduled, Queued}},
@@ -166,6 +168,8 @@ const (
 	PhaseCheck    Phase = "check"
 	PhaseRun      Phase = "run"
 	PhaseRecheck  Phase = "recheck"
+	PhaseExpand   Phase = "expand" // of a job with for_each: builds of its items are made …
+	PhaseGather   Phase = "gather" // … and their results are collected
 	PhaseCleanup  Phase = "cleanup"
 	PhaseOnDelete Phase = "on_delete"
 )

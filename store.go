@@ -48,6 +48,7 @@ type Clock interface {
 type NewRun struct {
 	Run    Run        // Project, Verb, Targets, NoCleanup, By, File are used
 	Builds []NewBuild // in the Run's order
+	Grows  bool       // a build of it may be expanded: it gets a row of its own also with one build
 	Lease  *Lease     // foreground: all builds are claimed by this worker; nil: by nobody
 	Key    string     // the caller's own, unique: repeated within a day, nothing is made and the first Run is returned; "": none
 }
@@ -101,13 +102,13 @@ type Runs interface {
 // Head is what is known of a job's builds at a glance; 0: there is none.
 type Head struct {
 	Job            string
-	Latest         int64     // newest build of any state
-	LatestState    State     //
-	LatestFinished int64     // newest build that ended successful, skipped or failed
-	FinishedState  State     //
-	Good           int64     // newest successful, not skipped
-	GoodAt         time.Time // when that ended
-	GoodPins       map[string]int64
+	Latest         int64            // newest build of any state
+	LatestState    State            //
+	LatestFinished int64            // newest build that ended successful, skipped or failed
+	FinishedState  State            //
+	Good           int64            // newest successful, not skipped
+	GoodAt         time.Time        // when that ended
+	GoodPins       map[string]int64 // of its dependencies
 	GoodDefinition string
 	GoodChanged    int64     // newest successful, not skipped, that changed something
 	GoodChangedAt  time.Time // when that ended
@@ -144,6 +145,8 @@ type Ended struct {
 	Result   json.RawMessage
 	ReadyAt  time.Time // Retry: not before
 	Service  string    // Retry: the service where it is tried again; "": the same
+
+	Expansion *Expansion // Expand: the builds of the items; nil: the attempt ended otherwise
 }
 
 // Released is what finishing a build did to others of its Run.
@@ -169,6 +172,17 @@ type Executions interface {
 	Finish(ctx context.Context, c Claim, e Ended) (*Released, error)
 	// Retry ends an attempt that will be followed by another; the phase grows by one.
 	Retry(ctx context.Context, c Claim, e Ended) (*Build, error)
+	// Expand ends the first attempt of a build that stands for many. In the same
+	// transaction builds of its items become members of its Run, with its service,
+	// priority, phase and place: claimed by the same worker if the Run is in the
+	// foreground, else by nobody. The build gets their ids, and those of the builds
+	// that are taken for items, as pins; it is waiting until the last new one is
+	// final, in whatever state, and then due as it was before; without new ones it
+	// is due at once. What was asked of the worker of a detached build is carried
+	// out instead, and nothing is made. A lone build must have been made with
+	// [NewRun.Grows]. Repeated with the same claim it has no further effect and
+	// returns the same builds.
+	Expand(ctx context.Context, c Claim, e Ended) (*Expanded, error)
 	// Cancel ends builds that are not running; their dependants are blocked or cancelled too.
 	Cancel(ctx context.Context, claims []Claim, reason string) error
 	// Cleaned stores a clean-up attempt.

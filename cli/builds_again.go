@@ -61,6 +61,12 @@ func buildAgain(ctx context.Context, e *environment, o againOptions) error {
 				Hint: "wait for its end, or `jobcontrol runs cancel " + itoa(b.Run) + "`",
 			}
 		}
+		if of := b.ItemOf(); of != 0 {
+			return nil, &jobcontrol.Error{
+				Code: jobcontrol.Conflict, Message: "build " + itoa(b.ID) + " is that of an item of build " + itoa(of) + ", and not built alone",
+				Hint: "`jobcontrol builds again " + itoa(of) + "` builds the items again that did not succeed",
+			}
+		}
 		r := jobcontrol.Request{
 			Verb: jobcontrol.VerbBuild, Jobs: []string{b.Job}, Tries: o.tries, Deps: o.deps, Dependants: o.dependants,
 			Confirm: o.yes, NoCleanup: o.noCleanup, AgainOf: map[string]int64{b.Job: b.ID}, Why: "again, after build " + itoa(b.ID),

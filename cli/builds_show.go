@@ -34,6 +34,7 @@ type buildDetailJSON struct {
 	Args        any                      `json:"args"`   // given for this build; null: the job's
 	Kwargs      any                      `json:"kwargs"` // given for this build; null: the job's
 	Traceback   *string                  `json:"traceback"`
+	ItemOf      *int64                   `json:"item_of"` // the build of which it is an item; null: of none
 }
 
 func showBuild(ctx context.Context, e *environment, id int64) error {
@@ -59,7 +60,7 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 		return nil
 	}
 	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress}
-	d.Failure = newFailureJSON(b.Failure, true)
+	d.Failure, d.ItemOf = newFailureJSON(b.Failure, true), orNull(b.ItemOf())
 	if b.Failure != nil {
 		d.Traceback = orNull(b.Failure.Traceback())
 	}
@@ -112,8 +113,15 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	if len(b.Kwargs) > 0 {
 		field("Kwargs", string(b.Kwargs))
 	}
-	if len(b.Pins) > 0 {
-		field("Uses", pinsText(b.Pins))
+	items := jobcontrol.ItemPins(b.Job, b.Pins)
+	if uses := withoutItems(b); len(uses) > 0 {
+		field("Uses", pinsText(uses))
+	}
+	if len(items) > 0 {
+		field("Items", itemsText(items))
+	}
+	if of := b.ItemOf(); of != 0 {
+		field("Item of", "#"+itoa(of))
 	}
 	field("Result", resultText(b))
 	text := t.render(e.streams)
@@ -125,6 +133,33 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	}
 	if b.Failure != nil {
 		text += "\n" + e.paint(bold, "Failure") + "\n" + e.failureText(b)
+	}
+	return text
+}
+
+// withoutItems are the builds that a build uses, but for those of its items.
+func withoutItems(b *jobcontrol.Build) map[string]int64 {
+	out := make(map[string]int64, len(b.Pins))
+	for job, id := range b.Pins {
+		if _, item := jobcontrol.ItemKey(b.Job, job); !item {
+			out[job] = id
+		}
+	}
+	return out
+}
+
+// itemsText names the builds of items by their keys, as far as they are few.
+func itemsText(items map[string]int64) string {
+	const most = 20
+	shown := make(map[string]int64, most)
+	for i, key := range sortedKeys(items) {
+		if i < most {
+			shown[key] = items[key]
+		}
+	}
+	text := fmt.Sprintf("%d: %s", len(items), pinsText(shown))
+	if more := len(items) - most; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
 	}
 	return text
 }

@@ -82,6 +82,9 @@ func (e *environment) jobText(i *jobcontrol.JobInfo, reg *jobcontrol.Registry, l
 			field(capital(string(p)), clip(task.String(), 120))
 		}
 	}
+	if j.ForEach != nil {
+		field("For each", forEachText(j.ForEach))
+	}
 	if j.OnDelete != "" {
 		field("On delete", j.OnDelete)
 	}
@@ -109,6 +112,25 @@ func (e *environment) jobText(i *jobcontrol.JobInfo, reg *jobcontrol.Registry, l
 		text += "\n" + e.paint(bold, "Documentation") + "\n" + indent("    ", visible(doc))
 	}
 	return text + "\n" + e.paint(bold, "Code that will be executed") + "\n" + indent("    ", visible(code(j, reg)))
+}
+
+// forEachText says of what there is one build each.
+func forEachText(f *jobcontrol.ForEach) string {
+	text := "item of " + clip(literal(f.Items), 100)
+	switch v := f.Items.(type) {
+	case []any:
+		text = plural(len(v), "item") + " " + clip(literal(v), 100)
+	case map[string]any:
+		text = plural(len(v), "item") + " " + clip(literal(v), 100)
+	}
+	text += ", given as " + f.Name()
+	if f.Key != "" {
+		text += ", named by " + f.Key
+	}
+	if f.Partial {
+		text += "; some may fail"
+	}
+	return text
 }
 
 func capital(s string) string { return strings.ToUpper(s[:1]) + s[1:] }

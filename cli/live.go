@@ -39,7 +39,7 @@ func (l *live) event(e jobcontrol.Event, now time.Time) {
 		if !e.Build.StartedAt.IsZero() && !e.Time.IsZero() {
 			r.began = now.Add(-e.Time.Sub(e.Build.StartedAt)) // the two are of the store's clock
 		}
-		if e.Attempt > 1 {
+		if e.Attempt > 1 && (e.Job == nil || e.Job.ForEach == nil) {
 			r.doing = fmt.Sprintf("attempt %d", e.Attempt)
 		}
 	case jobcontrol.EventRetried:
@@ -51,7 +51,7 @@ func (l *live) event(e jobcontrol.Event, now time.Time) {
 	case jobcontrol.EventCleanup:
 		r := l.row(e)
 		r.doing, r.due, r.began = "clean-up", time.Time{}, now
-	case jobcontrol.EventFinished, jobcontrol.EventCleaned:
+	case jobcontrol.EventFinished, jobcontrol.EventCleaned, jobcontrol.EventExpanded:
 		l.rows = slices.DeleteFunc(l.rows, func(r *liveRow) bool { return r.build == e.Build.ID })
 	}
 }

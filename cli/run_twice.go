@@ -47,7 +47,8 @@ func runTwice(ctx context.Context, e *environment, o executeOptions, r jobcontro
 	}
 }
 
-// changedJobs returns the jobs of which a Run changed something, without groups.
+// changedJobs returns the jobs of which a Run changed something, without those that
+// do nothing themselves.
 func changedJobs(ctx context.Context, c jobcontrol.Reader, run *jobcontrol.Run) ([]string, error) {
 	builds, err := c.Builds(ctx, jobcontrol.BuildFilter{Project: run.Project, Run: run.ID, Asc: true, Limit: -1, Brief: true})
 	if err != nil {
@@ -63,7 +64,7 @@ func changedJobs(ctx context.Context, c jobcontrol.Reader, run *jobcontrol.Run) 
 		if err != nil {
 			return nil, err
 		}
-		if j.Kind() != jobcontrol.KindGroup {
+		if k := j.Kind(); k != jobcontrol.KindGroup && k != jobcontrol.KindForEach {
 			out = append(out, b.Job)
 		}
 	}

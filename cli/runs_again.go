@@ -30,8 +30,9 @@ func newRunsAgain(e *environment) *cobra.Command {
 		Use:   "again N",
 		Short: "Run the jobs of a run again, or those that failed",
 		Long: `Make a new run of the same jobs: with today's definitions, with the arguments that
-were given then, each build linked to that of its job in the run. With --failed only
-of the jobs that failed, were blocked or were cancelled.
+given then, each build linked to that of its job in the run. With --failed only
+of the jobs that failed, were blocked or were cancelled; of a job with for_each only
+the items are done again that did not succeed, or have changed.
 
 What ` + "`run`" + ` made is done as ` + "`run`" + ` does it: checks decide, also below the jobs, what is
 done again. What ` + "`build`" + ` made is built again alone, unless --deps and --dependants
@@ -115,20 +116,38 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 		return r, err
 	}
 	for i := range builds {
-		r.AgainOf[builds[i].Job] = builds[i].ID
+		// A build that is one again takes the items that succeeded from the one of then.
+		if b := &builds[i]; o.failed || len(jobcontrol.ItemPins(b.Job, b.Pins)) == 0 {
+			r.AgainOf[b.Job] = b.ID
+		}
 	}
 	if o.failed {
-		r.Jobs = nil
-		for i := range builds {
-			if b := &builds[i]; b.State.Final() && !b.State.Satisfied() {
-				r.Jobs = append(r.Jobs, b.Job)
-			}
-		}
+		r.Jobs = failedJobs(builds)
 		if err := o.checkFailed(r); err != nil {
 			return r, err
 		}
 	}
 	return r, givenToRun(ctx, c, builds, &r)
+}
+
+// failedJobs are the jobs of a Run whose builds, or those of whose items, failed,
+// were blocked or were cancelled.
+func failedJobs(builds []jobcontrol.Build) (jobs []string) {
+	whole := map[int64]*jobcontrol.Build{}
+	for i := range builds {
+		b := &builds[i]
+		whole[b.ID] = b
+		if b.Satisfied() || !b.State.Final() {
+			continue
+		}
+		if of := whole[b.ItemOf()]; of != nil {
+			b = of
+		}
+		if !slices.Contains(jobs, b.Job) {
+			jobs = append(jobs, b.Job)
+		}
+	}
+	return jobs
 }
 
 // checkFailed refuses --failed where nothing failed, or more than can be built.
@@ -153,7 +172,7 @@ func givenToRun(ctx context.Context, c jobcontrol.Reader, builds []jobcontrol.Bu
 	needed := neededBuilds(builds, r.Jobs)
 	for i := range builds {
 		b := &builds[i]
-		if !needed[b.ID] {
+		if !needed[b.ID] || b.ItemOf() != 0 {
 			continue
 		}
 		args, kwargs, err := givenArguments(b)

@@ -76,13 +76,17 @@ func showRunByID(ctx context.Context, e *environment, o runsShowOptions) error {
 	if e.json() {
 		return e.document(newRunJSON(run, builds))
 	}
-	k := kinds{}
+	k, known := kinds{}, map[string]jobcontrol.Kind{} // by job, and by definition, which items share
 	for i := range builds {
-		job, err := s.client.Definition(ctx, &builds[i])
-		if err != nil {
-			return err
+		b := &builds[i]
+		if known[b.Definition] == "" {
+			job, err := s.client.Definition(ctx, b)
+			if err != nil {
+				return err
+			}
+			known[b.Definition] = job.Kind()
 		}
-		k[job.ID] = job.Kind()
+		k[b.Job] = known[b.Definition]
 	}
 	why := ""
 	if e.screen != nil {
@@ -166,6 +170,7 @@ var reasons = map[jobcontrol.Kind]map[bool]string{
 	jobcontrol.KindJob:       {false: "already done: its check passed", true: "its check failed, so it was run"},
 	jobcontrol.KindRunOnly:   {false: "was run", true: "it has no check, so it is run every time"},
 	jobcontrol.KindAssertion: {false: "its check passed", true: "its check passed"},
+	jobcontrol.KindForEach:   {false: "for each: no item changed anything", true: "for each: an item changed something"},
 	jobcontrol.KindGroup:     {false: "group: nothing below it changed", true: "group: something below it changed"},
 }
 

@@ -35,7 +35,8 @@ again later. Ctrl-C ends the watching, not the run.`,
 // an attempt are known when that has ended.
 func (w *watcher) elsewhere(ctx context.Context, c jobcontrol.Client) jobcontrol.Watch {
 	return func(ev jobcontrol.Event) {
-		if (w.verbose || w.debug) && (ev.Kind == jobcontrol.EventRetried || ev.Kind == jobcontrol.EventFinished) {
+		ended := ev.Kind == jobcontrol.EventRetried || ev.Kind == jobcontrol.EventFinished || ev.Kind == jobcontrol.EventExpanded
+		if (w.verbose || w.debug) && ended {
 			attempts, err := c.Attempts(ctx, ev.Build.ID)
 			if err != nil && ctx.Err() == nil {
 				w.note("%v", err)

@@ -66,6 +66,10 @@ func (w *watcher) event(e jobcontrol.Event) {
 		}
 	case jobcontrol.EventTrouble:
 		w.note("%s", visible(e.Message))
+	case jobcontrol.EventExpanded:
+		for key := range jobcontrol.ItemPins(e.Build.Job, e.Build.Pins) {
+			w.names = min(max(w.names, width(jobcontrol.ItemJob(e.Build.Job, key))), mostNames)
+		}
 	case jobcontrol.EventFinished:
 		if w.unmet == nil {
 			w.unmet = unmetBuilds{}
@@ -83,7 +87,7 @@ func phaseLine(job string, p jobcontrol.Phase, passed bool, f *jobcontrol.Failur
 	switch {
 	case passed:
 		return fmt.Sprintf("%s.%s: pass\n", job, p)
-	case p == jobcontrol.PhaseRecheck || p == jobcontrol.PhaseCleanup:
+	case p == jobcontrol.PhaseRecheck || p == jobcontrol.PhaseCleanup || p == jobcontrol.PhaseExpand || p == jobcontrol.PhaseGather:
 		return fmt.Sprintf("%s.%s: fail \"%s\"\n", job, p, visible(messageOf(f)))
 	}
 	return fmt.Sprintf("%s.%s: fail\n", job, p)
@@ -139,6 +143,8 @@ func (w *watcher) finished(b *jobcontrol.Build) string {
 // outcomeWord says what a build did.
 func outcomeWord(b *jobcontrol.Build) string {
 	switch {
+	case b.State == jobcontrol.Failed && b.Failure != nil && b.Failure.Phase == jobcontrol.PhaseGather:
+		return "" // its attempts are those of the items
 	case b.State == jobcontrol.Failed && b.Attempts > 1:
 		return plural(b.Attempts, "attempt")
 	case b.Changed == nil:
@@ -149,14 +155,14 @@ func outcomeWord(b *jobcontrol.Build) string {
 	return "unchanged"
 }
 
-// summary is the last line about a Run. Groups do nothing themselves: they
-// neither changed something nor had it done already.
+// summary is the last line about a Run. Groups, and jobs that stand for many, do
+// nothing themselves: they neither changed something nor had it done already.
 func summary(s *streams, r *jobcontrol.Run, builds []jobcontrol.Build, k kinds) string {
 	changed, done, groups := 0, 0, 0
 	for i := range builds {
 		switch b := &builds[i]; {
 		case b.State != jobcontrol.Successful:
-		case k[b.Job] == jobcontrol.KindGroup:
+		case k[b.Job] == jobcontrol.KindGroup || k[b.Job] == jobcontrol.KindForEach:
 			groups++
 		case b.Changed != nil && *b.Changed:
 			changed++

@@ -245,6 +245,9 @@ func (x *explainer) unfinished(id string) ([]unfinishedJSON, error) {
 				if d != nil && !d.State.Final() {
 					u.WaitsFor = append(u.WaitsFor, newShortBuildJSON(d))
 				}
+				if len(u.WaitsFor) == mostTold {
+					break
+				}
 			}
 		}
 		if u.Why, err = x.waiting(b, u.WaitsFor); err != nil {
@@ -277,9 +280,9 @@ func (x *explainer) lastFailure(id string) (*whyFailureJSON, error) {
 	if err != nil || len(builds) == 0 || builds[0].State.Satisfied() {
 		return nil, err
 	}
-	out := newWhyFailureJSON(&builds[0])
-	if builds[0].State != jobcontrol.Blocked {
-		return &out, nil
+	out, err := x.failure(&builds[0])
+	if err != nil || builds[0].State != jobcontrol.Blocked {
+		return out, err
 	}
 	seen := map[int64]bool{builds[0].ID: true}
 	for queue := []*jobcontrol.Build{&builds[0]}; len(queue) > 0 && len(seen) < mostThrough; queue = queue[1:] {
@@ -292,10 +295,35 @@ func (x *explainer) lastFailure(id string) (*whyFailureJSON, error) {
 			case b.State == jobcontrol.Blocked:
 				queue = append(queue, b)
 			case b.State.Final() && !b.State.Satisfied():
-				out.Through = append(out.Through, newWhyFailureJSON(b))
+				f, err := x.failure(b)
+				if err != nil {
+					return nil, err
+				}
+				out.Through = append(out.Through, *f)
 			}
 			if b != nil {
 				seen[b.ID] = true
+			}
+		}
+	}
+	return out, nil
+}
+
+// mostItems is how many items that failed are told of a build.
+const mostItems = 10
+
+// failure is why a build failed; of one that stands for many, with its items that did.
+func (x *explainer) failure(b *jobcontrol.Build) (*whyFailureJSON, error) {
+	out := newWhyFailureJSON(b)
+	items := jobcontrol.ItemPins(b.Job, b.Pins)
+	for _, key := range sortedKeys(items) {
+		d, err := x.pinned(items[key])
+		if err != nil {
+			return nil, err
+		}
+		if d != nil && d.State.Final() && !d.State.Satisfied() {
+			if out.Through = append(out.Through, newWhyFailureJSON(d)); len(out.Through) == mostItems {
+				break
 			}
 		}
 	}

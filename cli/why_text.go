@@ -27,6 +27,10 @@ func (x *explainer) waiting(b *jobcontrol.Build, waitsFor []shortBuildJSON) (str
 		for i, w := range waitsFor {
 			names[i] = fmt.Sprintf("%s #%d, which is %s", w.Job, w.Build, w.State)
 		}
+		const most = 10
+		if more := len(names) - most; more > 0 {
+			names = append(names[:most], fmt.Sprintf("and %d more", more))
+		}
 		return "it waits for " + cmp.Or(strings.Join(names, "; "), "its dependencies"), nil
 	case b.State == jobcontrol.Scheduled:
 		return "it is not executed before " + clock(b.ReadyAt), nil

@@ -17,7 +17,7 @@ var jobKeys = []string{
 	"id", "title", "notes", "tags", "function", "run", "check", "cleanup", "on_delete", "cleanup_function",
 	"repr_function", "args", "kwargs", "env", "cwd", "stdin", "result", "dependencies", "pinned_builds",
 	"tries", "retry_delay", "backoff", "retry_from", "exit_codes", "timeout", "soft_timeout", "grace",
-	"max_lost", "on_lost", "protected", "protect", "leave_running", "service", "priority", "unique", "meta",
+	"max_lost", "on_lost", "protected", "protect", "leave_running", "service", "priority", "unique", "for_each", "meta",
 }
 
 // slot is a key of a job, under the name that it has in [jobcontrol.Job], from the job
@@ -170,6 +170,8 @@ func (b *jobBuilder) work(s slot) bool {
 		}
 	case "kwargs":
 		j.Kwargs = fill(j.Kwargs, b.values(s, "kwargs", true).top(s.value))
+	case "for_each":
+		b.forEach(s)
 	case "dependencies": // was read first
 	case "pinned_builds":
 		b.pins(s)

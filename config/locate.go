@@ -99,6 +99,11 @@ func (p *placed) find(item int, field string) (*reader, *yaml.Node) {
 			continue
 		}
 		r := &reader{document: s.r.document, report: quiet, env: p.r.env}
+		if s.name == "for_each" {
+			if v := deref(s.value); v.Kind != yaml.MappingNode || !longForm(r.pairs(v, false)) {
+				path = strings.TrimPrefix(path, ".items")
+			}
+		}
 		n, rest := descend(r, s.value, path)
 		if rest == "" || !merges(s.name) {
 			return r, n

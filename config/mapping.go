@@ -182,6 +182,7 @@ var synonyms = map[string]string{
 	"retries": "tries", "retry": "tries", "max_retries": "tries", "attempts": "tries", "delay": "retry_delay",
 	"queue": "service", "store": "storage", "database": "storage", "includes": "include", "import": "include",
 	"test": "check", "unless": "check", "creates": "check", "always": "cleanup", "finally": "cleanup", "parameters": "kwargs", "arguments": "args",
+	"foreach": "for_each", "with_items": "for_each", "loop": "for_each", "matrix": "for_each",
 }
 
 // noKey reports a key that nothing knows, where there are none of one's own.
@@ -198,7 +199,6 @@ var notYet = map[string]string{
 	"cron": scheduleHint, "crontab": scheduleHint, "every": scheduleHint, "at": scheduleHint, "after": scheduleHint,
 	"schedule": scheduleHint, "schedules": scheduleHint, "time_zone": scheduleHint, "catch_up": scheduleHint,
 	"overlap": scheduleHint, "do": scheduleHint, "deps": scheduleHint,
-	"for_each": "a template can make many jobs: {% for … %}",
 	"http":     requestHint,
 	"python":   "a command can: [python3, -c, …]",
 	"fallback": serviceHint, "concurrency": serviceHint, "rate": serviceHint, "notify": "", "params": "",

@@ -73,7 +73,7 @@ func shapes() map[string]any {
 	}
 	return map[string]any{
 		"any": map[string]any{}, "text": of("string", "number", "boolean"), "number": of("integer", "string"),
-		"duration": of("number", "string"), "flag": of("boolean", "string"), "list": of("array"), "mapping": of("object"),
+		"duration": of("number", "string"), "flag": of("boolean", "string"), "items": of("array", "object", "string"), "list": of("array"), "mapping": of("object"),
 		"texts": list("text"), "jobs": list("job"), "texts by name": mapping("text"), "numbers by name": mapping("number"),
 		"services": mapping("service"), "flag or texts": map[string]any{"anyOf": []any{shapeRef("flag"), shapeRef("texts")}},
 		"text or texts": map[string]any{"anyOf": []any{shapeRef("text"), shapeRef("texts")}},
@@ -130,6 +130,7 @@ var jobSchema = map[string]property{
 	"leave_running":    {"flag", "processes may outlive the command"},
 	"service":          {"text", "the queue of its builds"},
 	"priority":         {"number", "a point is worth a minute of waiting"},
+	"for_each":         {"items", "a list, a mapping or a result: one build per item"},
 	"unique":           {"flag or texts", "while a build with these arguments is unfinished no other is made"},
 	"meta":             {"mapping", "your own keys"},
 }

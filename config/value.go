@@ -165,7 +165,7 @@ func (v *values) retval(n *yaml.Node) any {
 		return nil
 	}
 	if !validPath(path) {
-		v.fail(n, "a path is made of .name and [number], such as pages[0].url", "%q is no path into a result", path)
+		v.fail(n, "a path is made of .name, [number] and [name], such as pages[0].url", "%q is no path into a result", path)
 	}
 	return jobcontrol.Retval{Job: job, Path: strings.TrimPrefix(path, ".")}
 }
@@ -181,7 +181,7 @@ func splitRetval(text string, dependencies []string) (job, path string, ok bool)
 	return job, path, ok
 }
 
-var resultPath = regexp.MustCompile(`^(?:\.?[^.\[\]]+|\[-?[0-9]+\])(?:\.[^.\[\]]+|\[-?[0-9]+\])*$`)
+var resultPath = regexp.MustCompile(`^(?:\.?[^.\[\]]+|\[[^\[\]]+\])(?:\.[^.\[\]]+|\[[^\[\]]+\])*$`)
 
 func validPath(path string) bool { return path == "" || resultPath.MatchString(path) }
 

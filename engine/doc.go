@@ -15,6 +15,10 @@
 //	assertion  fail   –     –        failed with the check's error
 //	group      –      –     –        successful; changed if a dependency changed
 //
+// The build of a job with for_each executes no task (each.go). Its first attempt
+// finds the items and ends waiting, with an expansion for the store; the next one,
+// when the builds of the items have ended, makes their results its own.
+//
 // A task that asks to skip, suspend or try again, or that is cancelled, ends the
 // attempt at once. Where the run ended in a way that forbids another try (panic,
 // user), so does the attempt, with the recheck's message if that failed.

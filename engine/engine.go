@@ -25,6 +25,9 @@ type Engine struct {
 	// Trusted is asked just before a task is executed; what it returns is a fault of
 	// the store: others may have the build, and nothing is begun. Nil: nobody is asked.
 	Trusted func() error
+	// Services are those that are described; asked for the keys of builds of items.
+	// Nil: these need none.
+	Services func(ctx context.Context) ([]jobcontrol.Service, error)
 	// Secret reads a secret; nil: there are none.
 	Secret func(ctx context.Context, name string) (string, error)
 	// Now is the store's clock; nil: the system's.
@@ -73,7 +76,8 @@ func (e *Engine) now() time.Time {
 }
 
 // Attempt executes one attempt and returns how it ended: its State is
-// successful, skipped, suspended, cancelled or failed. The error is a fault of
+// successful, skipped, suspended, cancelled or failed, or waiting where it found
+// the items of a job with for_each: then its Expansion is to be stored. The error is a fault of
 // the store, or ErrLeaseLost: then the attempt was ended and nothing is known.
 func (e *Engine) Attempt(ctx context.Context, in Input) (jobcontrol.Ended, error) {
 	return e.attempt(in).goThrough(ctx)
@@ -92,6 +96,9 @@ func (a *attempt) goThrough(ctx context.Context) (jobcontrol.Ended, error) {
 		defer a.cancel(nil)
 	}
 	a.started = a.now()
+	if a.Job.ForEach != nil {
+		return a.each(ctx)
+	}
 	ended := jobcontrol.Ended{}
 	value, failure, err := a.execute(ctx)
 	logs, progress, rerr := a.rec.close()

@@ -102,7 +102,11 @@ func (f *foreground) attempt(m *member, number int, p *engine.Prepared) (heir *o
 	var once sync.Once
 	end := func() {
 		once.Do(func() {
-			if done.err == nil {
+			switch {
+			case done.err != nil:
+			case done.ended.Expansion != nil:
+				done.expanded, done.err = f.expand(durable, m, &done.ended)
+			default:
 				done.again, done.released, done.err = f.store(durable, m, &done.ended)
 			}
 			f.stored(done)
@@ -143,6 +147,18 @@ func (f *foreground) store(ctx context.Context, m *member, e *jobcontrol.Ended) 
 		return err
 	})
 	return again, r, err
+}
+
+// expand stores the builds of a build's items.
+func (f *foreground) expand(ctx context.Context, m *member, e *jobcontrol.Ended) (x *jobcontrol.Expanded, err error) {
+	m.storing.Lock()
+	defer m.storing.Unlock()
+	m.ended = e.Attempt.Number
+	err = persist(ctx, func() error {
+		x, err = f.c.cfg.Store.Expand(ctx, m.build.Claim, *e)
+		return err
+	})
+	return x, err
 }
 
 // persist repeats a write that failed for a reason that may pass: "the commit

@@ -99,6 +99,7 @@ func (t *term) attempt(ctx context.Context, cancel context.CancelCauseFunc, k *h
 		k.job = &jobcontrol.Job{ID: k.build.Job}
 		return t.refusal(&k.build, k.build.Attempts+1, err), nil
 	}
+	k.job = k.job.Named(k.build.Job)
 	if err := t.at("worker.attempt.before"); err != nil {
 		return jobcontrol.Ended{}, err
 	}
@@ -153,6 +154,9 @@ func (t *term) store(k *holding, e *jobcontrol.Ended, cause error) error {
 	if err := t.at("worker.trusted"); err != nil {
 		return err
 	}
+	if e.Expansion != nil {
+		return t.expand(k, e)
+	}
 	retry, at := engine.Next(&k.build, k.job, e)
 	var down *shutdown
 	if cause != nil && errors.As(cause, &down) &&
@@ -190,6 +194,31 @@ func (t *term) retry(k *holding, e *jobcontrol.Ended) error {
 	}
 	t.stats.retried.Add(1)
 	t.due(b)
+	return nil
+}
+
+// expand stores the builds of a build's items. It fails where the store does not
+// accept them.
+func (t *term) expand(k *holding, e *jobcontrol.Ended) error {
+	var x *jobcontrol.Expanded
+	err := t.persist(func(ctx context.Context) (err error) {
+		x, err = t.cfg.Store.Expand(ctx, k.build.Claim, *e)
+		return err
+	})
+	if t.forGood(err) {
+		*e = t.refusal(&k.build, e.Attempt.Number, err)
+		return t.finish(k, e)
+	}
+	if err == nil {
+		err = t.at("worker.expand.after")
+	}
+	if err != nil {
+		return err
+	}
+	t.due(x.Build)
+	if len(x.Children) > 0 {
+		t.due(&x.Children[0]) // they have a service and a time in common
+	}
 	return nil
 }
 

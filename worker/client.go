@@ -104,7 +104,11 @@ func (c *Client) Build(ctx context.Context, id int64) (*jobcontrol.Build, error)
 
 // Definition implements [jobcontrol.Reader].
 func (c *Client) Definition(ctx context.Context, b *jobcontrol.Build) (*jobcontrol.Job, error) {
-	return c.cfg.Store.Definition(ctx, b.Definition)
+	j, err := c.cfg.Store.Definition(ctx, b.Definition)
+	if err != nil {
+		return nil, err
+	}
+	return j.Named(b.Job), nil
 }
 
 // Attempts implements [jobcontrol.Reader].
@@ -204,6 +208,7 @@ func newRun(plan *jobcontrol.Plan) (jobcontrol.NewRun, map[string]*jobcontrol.Jo
 	for i := range plan.Items {
 		n.Builds[i] = plan.Items[i].New
 		jobs[plan.Items[i].New.Hash] = plan.Items[i].Job
+		n.Grows = n.Grows || plan.Items[i].Job.ForEach != nil
 	}
 	return n, jobs
 }
@@ -258,6 +263,9 @@ func (c *Client) DeleteBuild(ctx context.Context, id int64) error {
 	job, err := c.Definition(ctx, b)
 	if err != nil {
 		return err
+	}
+	if job.ForEach != nil {
+		job.OnDelete = "" // it is for the builds of the items
 	}
 	if job.OnDelete != "" {
 		if _, ok := c.cfg.Registry.Lookup(job.OnDelete); !ok {

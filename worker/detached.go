@@ -3,6 +3,9 @@ package worker
 import (
 	"cmp"
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -90,10 +93,23 @@ func (c *Client) EnqueueMany(ctx context.Context, j *jobcontrol.Job, many []jobc
 		}
 		runs[i] = jobcontrol.NewRun{
 			Run:    jobcontrol.Run{Project: c.cfg.Project, Verb: jobcontrol.VerbBuild, Targets: targets},
-			Builds: builds[i : i+1], Key: many[i].Key,
+			Builds: builds[i : i+1], Key: many[i].Key, Grows: j.ForEach != nil,
 		}
 	}
-	return c.cfg.Store.CreateRuns(ctx, runs)
+	ids, err := c.cfg.Store.CreateRuns(ctx, runs)
+	if err != nil || j.ForEach == nil {
+		return ids, err
+	}
+	for i, run := range ids { // it has a row of its own, so its id is not that of the build
+		made, err := c.cfg.Store.ListBuilds(ctx, jobcontrol.BuildFilter{Project: c.cfg.Project, Run: run, Job: j.ID, Asc: true, Limit: 1, Brief: true})
+		if err != nil {
+			return nil, err
+		}
+		if len(made) > 0 {
+			ids[i] = made[0].ID
+		}
+	}
+	return ids, nil
 }
 
 // definition returns the stored form of a job, computed once.
@@ -166,7 +182,18 @@ func (q *enqueuer) forgetServices() {
 
 // Steer implements [jobcontrol.Queuer].
 func (c *Client) Steer(ctx context.Context, build int64, t jobcontrol.Transition) (*jobcontrol.Build, error) {
-	return c.cfg.Store.Steer(ctx, build, t)
+	b, err := c.cfg.Store.Steer(ctx, build, t)
+	if err != nil || t != jobcontrol.ToCancel || b.State != jobcontrol.Cancelled {
+		return b, err
+	}
+	// Nobody waits for the builds of its items any more.
+	items := jobcontrol.ItemPins(b.Job, b.Pins)
+	for _, key := range slices.Sorted(maps.Keys(items)) {
+		if _, err := c.cfg.Store.Steer(ctx, items[key], t); err != nil && !errors.Is(err, jobcontrol.ErrConflict) && !errors.Is(err, jobcontrol.ErrNotFound) {
+			return b, err
+		}
+	}
+	return b, nil
 }
 
 // Services implements [jobcontrol.Reader].

@@ -86,7 +86,8 @@ type member struct {
 type stored struct {
 	m        *member
 	ended    jobcontrol.Ended
-	again    *jobcontrol.Build // it will be tried again
+	again    *jobcontrol.Build    // it will be tried again
+	expanded *jobcontrol.Expanded // builds of its items were made
 	released *jobcontrol.Released
 	err      error
 }
@@ -198,14 +199,15 @@ func (f *foreground) take(ctx context.Context, builds []jobcontrol.Build) error 
 
 // definition returns the frozen definition of a build.
 func (f *foreground) definition(ctx context.Context, b *jobcontrol.Build) (*jobcontrol.Job, error) {
-	if j, ok := f.jobs[b.Definition]; ok {
-		return j, nil
-	}
-	j, err := f.c.cfg.Store.Definition(ctx, b.Definition)
-	if err == nil {
+	j, ok := f.jobs[b.Definition]
+	if !ok {
+		var err error
+		if j, err = f.c.cfg.Store.Definition(ctx, b.Definition); err != nil {
+			return nil, err
+		}
 		f.jobs[b.Definition] = j
 	}
-	return j, err
+	return j.Named(b.Job), nil
 }
 
 // put files a build where its state says; the heaps are not kept.
@@ -432,6 +434,10 @@ func (f *foreground) takeIn(e stored) {
 	if b.StartedAt.IsZero() {
 		b.StartedAt = e.ended.Attempt.StartedAt
 	}
+	if e.expanded != nil {
+		f.takeInItems(e.m, e.expanded)
+		return
+	}
 	b.Failure = e.ended.Attempt.Failure
 	if k := e.ended.Attempt.Failure; e.again != nil || k == nil || k.Kind.UsesTry() {
 		if k == nil || k.Kind.UsesTry() {
@@ -451,7 +457,7 @@ func (f *foreground) takeIn(e stored) {
 		b.Changed = &changed
 	}
 	for _, id := range b.Dependants {
-		if m, ok := f.builds[id]; ok {
+		if m, ok := f.builds[max(id, -id)]; ok {
 			m.missing--
 		}
 	}
@@ -481,6 +487,28 @@ func (f *foreground) takeIn(e stored) {
 	}
 }
 
+// takeInItems makes members of the builds of a build's items.
+func (f *foreground) takeInItems(parent *member, x *jobcontrol.Expanded) {
+	b := parent.build
+	b.State, b.Pins, b.DepsLeft, parent.missing = x.Build.State, x.Build.Pins, x.Build.DepsLeft, x.Build.DepsLeft
+	if b.State == jobcontrol.Queued {
+		heap.Push(&f.due, parent)
+	}
+	job := parent.job.OfItems()
+	members := make([]member, len(x.Children))
+	for i := range x.Children {
+		m := &members[i]
+		m.build = &x.Children[i]
+		m.job = job.Named(m.build.Job)
+		f.builds[m.build.ID], f.jobs[m.build.Definition] = m, job
+		if m.build.State == jobcontrol.Queued {
+			heap.Push(&f.due, m)
+		}
+	}
+	f.start()
+	f.tell(jobcontrol.Event{Kind: jobcontrol.EventExpanded, Build: b, Job: parent.job, Attempt: b.Attempts})
+}
+
 // tell tells the watcher, with a copy of the build. Attempts tell of their phases
 // themselves: then the loop need not be woken.
 func (f *foreground) tell(e jobcontrol.Event) {
@@ -506,7 +534,10 @@ func (h byOrder) Less(i, j int) bool {
 	if a.Phase != b.Phase {
 		return a.Phase < b.Phase
 	}
-	return a.Place < b.Place
+	if a.Place != b.Place {
+		return a.Place < b.Place
+	}
+	return a.ID < b.ID // items of one build
 }
 func (h byOrder) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
 func (h *byOrder) Push(x any)   { *h = append(*h, x.(*member)) }

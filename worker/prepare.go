@@ -24,7 +24,7 @@ func (m *member) preparable() bool {
 	if first == nil {
 		first = m.job.Run
 	}
-	return first != nil && first.Shell != "" && m.build.Lost == 0 && m.job.OnLost != "fail"
+	return first != nil && first.Shell != "" && m.job.ForEach == nil && m.build.Lost == 0 && m.job.OnLost != "fail"
 }
 
 // prepare chooses the attempts that are prepared since they will be due when the

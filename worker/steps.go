@@ -101,7 +101,7 @@ func (t *term) step(b *jobcontrol.Build) error {
 	job, err := t.definition(b.Definition)
 	switch {
 	case err == nil:
-		ended, err = t.eng.Cleanup(t.attempts, engine.Input{Build: b, Job: job, Number: number}, local)
+		ended, err = t.eng.Cleanup(t.attempts, engine.Input{Build: b, Job: job.Named(b.Job), Number: number}, local)
 		if err == nil {
 			err = t.at("worker.step.after")
 		}

@@ -142,6 +142,17 @@ func (t *term) engine() *engine.Engine {
 			return t.persist(func(ctx context.Context) error { return store.Report(ctx, c, logs, progress) })
 		},
 		Trusted: t.stillHeld,
+		Services: func(context.Context) (described []jobcontrol.Service, err error) {
+			err = t.persist(func(ctx context.Context) error {
+				list, err := store.Services(ctx, t.cfg.Project)
+				described = make([]jobcontrol.Service, len(list))
+				for i := range list {
+					described[i] = list[i].Service
+				}
+				return err
+			})
+			return described, err
+		},
 		MarkRan: func(_ context.Context, c jobcontrol.Claim, at time.Time) error {
 			return t.persist(func(ctx context.Context) error { return store.MarkRan(ctx, c, at) })
 		},

@@ -175,7 +175,11 @@ func (o *onlooker) compare(ctx context.Context, b *jobcontrol.Build) error {
 		}
 		o.start(g, b, job, a.Number)
 		if !ended || a.Number < last {
-			o.tell(jobcontrol.Event{Kind: jobcontrol.EventRetried, Build: b, Job: job, Attempt: a.Number, Failure: a.Failure})
+			kind := jobcontrol.EventRetried
+			if len(a.Phases) == 1 && a.Phases[0].Phase == jobcontrol.PhaseExpand && a.Failure == nil {
+				kind = jobcontrol.EventExpanded
+			}
+			o.tell(jobcontrol.Event{Kind: kind, Build: b, Job: job, Attempt: a.Number, Failure: a.Failure})
 		}
 	}
 	g.attempts = b.Attempts
@@ -218,13 +222,14 @@ func (o *onlooker) cleaned(b *jobcontrol.Build, job *jobcontrol.Job, attempts []
 
 func (o *onlooker) job(ctx context.Context, b *jobcontrol.Build) (*jobcontrol.Job, error) {
 	if j, ok := o.jobs[b.Definition]; ok {
-		return j, nil
+		return j.Named(b.Job), nil
 	}
 	j, err := o.store.Definition(ctx, b.Definition)
-	if err == nil {
-		o.jobs[b.Definition] = j
+	if err != nil {
+		return nil, err
 	}
-	return j, err
+	o.jobs[b.Definition] = j
+	return j.Named(b.Job), nil
 }
 
 func (o *onlooker) tell(e jobcontrol.Event) {

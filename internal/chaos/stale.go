@@ -315,6 +315,12 @@ func (z *zombie) ends(ctx context.Context, b *jobcontrol.Build) map[string]func(
 			_, err := z.store.Retry(ctx, b.Claim, endOf(b, jobcontrol.Queued, errors.New("stale")))
 			return err
 		}
+		out["expand"] = func() error {
+			e := endOf(b, jobcontrol.Waiting, nil)
+			e.Expansion = &jobcontrol.Expansion{Pins: map[string]int64{jobcontrol.ItemJob(b.Job, "stale"): b.ID}}
+			_, err := z.store.Expand(ctx, b.Claim, e)
+			return err
+		}
 	}
 	return out
 }

@@ -18,13 +18,14 @@ import (
 )
 
 // file is the graph: a run-only job whose result is used, a job that can be
-// checked and has a clean-up step, one that needs two tries, one that fails for
+// checked and has a clean-up step, one with a build for each of its items and one
+// that uses their results, one that needs two tries, one that fails for
 // good and one that it blocks.
 const file = `
 defaults: {cwd: ., retry_delay: 0}
 jobs:
   - id: all
-    dependencies: [sum, flaky, blocked]
+    dependencies: [sum, flaky, blocked, total]
   - id: numbers
     run: echo "run numbers" >> effects; echo 40
     result: json
@@ -41,6 +42,16 @@ jobs:
     tries: 2
     check: test "$(grep -c 'run flaky' effects)" -ge 2
     run: echo "run flaky" >> effects
+  - id: pages
+    dependencies: [numbers]
+    for_each: {items: [4, 5], partial: true}
+    run: echo "run pages$JOBCONTROL_KWARG_ITEM" >> effects; echo $((JOBCONTROL_KWARG_ITEM * 2))
+    result: json
+  - id: total
+    dependencies: [pages]
+    kwargs: {a: !retval "pages[4]", b: !retval "pages[5]"}
+    run: echo "run total" >> effects; echo $((JOBCONTROL_KWARG_A + JOBCONTROL_KWARG_B))
+    result: json
   - id: broken
     tries: 1
     run: echo "run broken" >> effects; exit 3
@@ -231,6 +242,7 @@ func checkStory(t *testing.T, r runJSON, acknowledged [][]string, then, now []st
 	t.Helper()
 	want := map[string]string{
 		"numbers": "successful", "room": "successful", "sum": "successful", "flaky": "successful",
+		"pages": "successful", "pages[4]": "successful", "pages[5]": "successful", "total": "successful",
 		"broken": "failed", "blocked": "blocked", "all": "blocked",
 	}
 	for job, state := range want {
@@ -245,14 +257,20 @@ func checkStory(t *testing.T, r runJSON, acknowledged [][]string, then, now []st
 		if b.Job == "sum" && string(b.Result) != "42" {
 			t.Errorf("the result of sum is %s", b.Result)
 		}
+		if b.Job == "total" && string(b.Result) != "18" {
+			t.Errorf("the result of total is %s", b.Result)
+		}
+	}
+	if len(r.Builds) != 11 {
+		t.Errorf("the run has %d builds", len(r.Builds))
 	}
 	for _, a := range acknowledged {
-		effect := "run " + a[2]
+		effect := "run " + strings.NewReplacer("[", "", "]", "").Replace(a[2])
 		if count(now, effect) != count(then, effect) {
 			t.Errorf("%s was told as %s and executed again: %v", a[2], a[1], now)
 		}
 	}
-	for effect, most := range map[string]int{"run numbers": 2, "run room": 1, "run sum": 2, "run flaky": 2, "run broken": 2, "run blocked": 0, "clean room": 2} {
+	for effect, most := range map[string]int{"run numbers": 2, "run room": 1, "run sum": 2, "run flaky": 2, "run broken": 2, "run blocked": 0, "run pages4": 2, "run pages5": 2, "run total": 2, "clean room": 2} {
 		if n := count(now, effect); n > most {
 			t.Errorf("%d × %q: %v", n, effect, now)
 		}

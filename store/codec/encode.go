@@ -240,7 +240,7 @@ func EncodePins(pins map[string]int64) json.RawMessage {
 	return data
 }
 
-// DecodePins is the inverse of EncodePins.
+// DecodePins is the inverse of EncodePins; none at all is nil.
 func DecodePins(data json.RawMessage) (map[string]int64, error) {
 	if len(data) == 0 {
 		return nil, nil
@@ -248,6 +248,9 @@ func DecodePins(data json.RawMessage) (map[string]int64, error) {
 	var pins map[string]int64
 	if json.Unmarshal(data, &pins) != nil {
 		return nil, &Damaged{"pins"}
+	}
+	if len(pins) == 0 {
+		return nil, nil
 	}
 	return pins, nil
 }

@@ -83,7 +83,7 @@ func (t *tx) cancel(builds []*guarded, reason string) error {
 // blockAfter blocks what waited for builds that ended badly.
 func (t *tx) blockAfter(builds []*guarded, done map[int64]*finished) error {
 	var waiting []int64
-	causes := map[int64]int64{}
+	causes, released := map[int64]int64{}, map[int64]*release{}
 	for _, g := range builds {
 		if done[g.id] == nil {
 			continue
@@ -93,10 +93,17 @@ func (t *tx) blockAfter(builds []*guarded, done map[int64]*finished) error {
 			return err
 		}
 		for _, id := range ids {
-			if causes[id] == 0 {
+			if id < 0 {
+				add(released, -id, 0, g.id)
+			} else if causes[id] == 0 {
 				causes[id] = g.id
 				waiting = append(waiting, id)
 			}
+		}
+	}
+	if len(released) > 0 {
+		if err := t.release(released, func(int64, jobcontrol.Build) {}); err != nil {
+			return err
 		}
 	}
 	return t.block(waiting, causes, func(_, _ int64) {})

@@ -19,7 +19,7 @@ type newBuild struct {
 // plain tells whether a Run is a lone detached build of which nothing has to be
 // looked up: those are written in batches.
 func plain(n *jobcontrol.NewRun) bool {
-	if len(n.Builds) != 1 || n.Lease != nil || n.Key != "" {
+	if !n.Lone() || n.Lease != nil || n.Key != "" {
 		return false
 	}
 	b := &n.Builds[0]
@@ -189,7 +189,7 @@ func (t *tx) createRun(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, []j
 			return nil, nil, err
 		}
 	}
-	lone := len(builds) == 1
+	lone := n.Lone()
 	ids, claims, err := t.draw(n, lone)
 	if err != nil {
 		return nil, nil, err

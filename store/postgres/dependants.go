@@ -14,6 +14,15 @@ type release struct {
 	n, phase, cause int64
 }
 
+func add(released map[int64]*release, id, phase, cause int64) {
+	r := released[id]
+	if r == nil {
+		r = &release{}
+		released[id] = r
+	}
+	r.n, r.phase, r.cause = r.n+1, max(r.phase, phase), cause
+}
+
 // dependants releases and blocks what waited for builds that ended.
 func (t *tx) dependants(done []finished) error {
 	released := map[int64]*release{}
@@ -32,7 +41,9 @@ func (t *tx) dependants(done []finished) error {
 		ops[f.id] = f.o
 		if !f.state.Satisfied() {
 			for _, id := range ids {
-				if causes[id] == 0 {
+				if id < 0 {
+					add(released, -id, 0, f.id)
+				} else if causes[id] == 0 {
 					causes[id] = f.id
 					blocked = append(blocked, id)
 				}
@@ -45,12 +56,7 @@ func (t *tx) dependants(done []finished) error {
 			}
 		}
 		for _, id := range ids {
-			r := released[id]
-			if r == nil {
-				r = &release{}
-				released[id] = r
-			}
-			r.n, r.phase, r.cause = r.n+1, max(r.phase, f.phase), f.id
+			add(released, max(id, -id), f.phase, f.id)
 		}
 	}
 	if len(released) > 0 {
@@ -70,7 +76,7 @@ func (t *tx) dependants(done []finished) error {
 }
 
 // readyColumns are those of a brief build in Released.Ready, with its cause.
-const readyColumns = `b.id, b.run, b.state, b.phase, b.place, b.deps_left, b.ready_at, b.worker, b.epoch, b.claim, b.cause, b.pins, b.detached,
+const readyColumns = `b.id, b.run, b.state, b.phase, b.place, b.deps_left, b.ready_at, b.worker, b.epoch, b.claim, b.cause, CASE WHEN b.deps_left = 0 THEN b.pins END, b.detached,
 	(SELECT h.project FROM {heads} h WHERE h.id = b.head), (SELECT h.job FROM {heads} h WHERE h.id = b.head)`
 
 func scanReady(r *row) (b jobcontrol.Build, cause int64, detached bool, err error) {
@@ -146,11 +152,15 @@ func (t *tx) pinPrevious(head int64, dependants []int64) error {
 // and that are still ready.
 func (t *tx) releasedBy(id int64, dependants []int64) ([]jobcontrol.Build, error) {
 	var ready []jobcontrol.Build
+	waited := make([]int64, len(dependants))
+	for i, d := range dependants {
+		waited[i] = max(d, -d)
+	}
 	err := t.each(func(r *row) error {
 		b, _, _, err := scanReady(r)
 		ready = append(ready, b)
 		return err
-	}, `SELECT `+readyColumns+` FROM {builds} b WHERE b.id = ANY($1) AND b.cause = $2 AND b.deps_left = 0 AND b.state IN (3, 4) ORDER BY b.id`, dependants, id)
+	}, `SELECT `+readyColumns+` FROM {builds} b WHERE b.id = ANY($1) AND b.cause = $2 AND b.deps_left = 0 AND b.state IN (3, 4) ORDER BY b.id`, waited, id)
 	return ready, err
 }
 

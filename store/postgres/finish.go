@@ -196,6 +196,9 @@ func (t *tx) finish(ends []*finishOp) (hit []bool, err error) {
 		if plain {
 			f.run, f.at = cmp.Or(f.run, f.id), f.o.Attempt.FinishedAt
 		}
+		if err := t.withoutItems(&f.ended); err != nil {
+			return nil, err
+		}
 		if len(f.o.Result) > 0 {
 			f.result = f.id
 		}
@@ -285,9 +288,7 @@ func (t *tx) notFinished(o *finishOp) error {
 	if err != nil {
 		return err
 	}
-	if o.State.Satisfied() {
-		o.released.Ready, err = t.releasedBy(g.id, ids)
-	} else {
+	if o.released.Ready, err = t.releasedBy(g.id, ids); err == nil && !o.State.Satisfied() {
 		o.released.Blocked, err = t.blockedBy(g.id, ids)
 	}
 	return err

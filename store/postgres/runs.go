@@ -152,7 +152,7 @@ func (c *conn) builds(r *runRow, condition string) ([]jobcontrol.Build, error) {
 		b, err := scanBuild(r, false)
 		builds = append(builds, b)
 		return err
-	}, text+condition+` ORDER BY b.place`, r.ID)
+	}, text+condition+` ORDER BY b.place, b.id`, r.ID)
 	return builds, err
 }
 

@@ -10,6 +10,13 @@ import (
 	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
+// pinsOf are a build's pins: with those of its items, if it was expanded.
+const pinsOf = `coalesce((SELECT x.pins FROM expansions x WHERE x.parent = b.id), b.pins)`
+
+// placeOf is a build's place in its Run: that of an item is its parent's.
+const placeOf = `CASE b.run WHEN b.id THEN 0 ELSE coalesce((SELECT CASE WHEN b.id < x.first + x.size THEN x.parent END FROM expansions x
+	WHERE x.size > 0 AND x.first <= b.id ORDER BY x.first DESC LIMIT 1), b.id) - b.run - 1 END`
+
 // Builds are read with their job and the hash of their definition. The brief
 // columns come first, then those that a brief build lacks.
 const (
@@ -18,8 +25,8 @@ const (
 	b.created_at, b.ready_at, b.started_at, b.finished_at,
 	b.worker, b.epoch, b.claim, b.ran, b.cleaned, b.result_of, b.again_of,
 	CASE b.service WHEN 0 THEN NULL ELSE (SELECT name FROM services WHERE id = b.service) END, b.priority, b.stop, b.unique_key, b.service_key,
-	b.why, b.failure, b.args, b.kwargs`
-	fullColumns = briefColumns + `, b.dependants, b.pins, b.frames, b.result`
+	b.why, b.failure, b.args, b.kwargs, ` + placeOf
+	fullColumns = briefColumns + `, b.dependants, ` + pinsOf + `, b.frames, b.result`
 	buildTables = ` FROM builds b CROSS JOIN heads h ON h.id = b.head CROSS JOIN definitions d ON d.id = b.definition `
 	selectFull  = `SELECT ` + fullColumns + buildTables
 	selectBrief = `SELECT ` + briefColumns + buildTables
@@ -55,9 +62,7 @@ func scanBuild(r *row, brief bool) (b jobcontrol.Build, err error) {
 	b.Key, b.Why = r.text(), r.text()
 	failure := r.json()
 	b.Args, b.Kwargs = r.json(), r.json()
-	if b.Run != b.ID {
-		b.Place = int(b.ID - b.Run - 1)
-	}
+	b.Place = int(r.int())
 	var frames json.RawMessage
 	if !brief {
 		if b.Dependants, err = codec.DecodeIDs(b.ID, r.blob()); err != nil {
@@ -95,12 +100,13 @@ func noBuild(id int64) error { return jobcontrol.Errorf(jobcontrol.NotFound, "no
 // builds returns those builds of a Run for which the condition holds.
 func (c *conn) builds(r *runRow, condition string) ([]jobcontrol.Build, error) {
 	var builds []jobcontrol.Build
-	first, last := r.span()
-	err := c.each(func(r *row) error {
-		b, err := scanBuild(r, false)
-		builds = append(builds, b)
-		return err
-	}, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
+	err := c.spans(r, func(first, last int64) error {
+		return c.each(func(r *row) error {
+			b, err := scanBuild(r, false)
+			builds = append(builds, b)
+			return err
+		}, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
+	})
 	return builds, err
 }
 
@@ -130,6 +136,12 @@ func (s *Store) ListBuilds(ctx context.Context, f jobcontrol.BuildFilter) ([]job
 	return builds, nil
 }
 
+// ofRun is the condition that a build is one of a Run, or is it. Those that it was
+// made with and those of its expansions have ids in a row.
+const ofRun = `b.run = ? AND b.id IN (
+	SELECT id FROM builds WHERE id BETWEEN ? AND ? + coalesce((SELECT size FROM runs WHERE id = ?), 0)
+	UNION ALL SELECT i.id FROM expansions x CROSS JOIN builds i ON i.id BETWEEN x.first AND x.first + x.size - 1 WHERE x.run = ? AND x.size > 0)`
+
 func listBuilds(f jobcontrol.BuildFilter) (text string, args []any) {
 	var where []string
 	add := func(condition string, values ...any) {
@@ -152,7 +164,7 @@ func listBuilds(f jobcontrol.BuildFilter) (text string, args []any) {
 		add("h.project = ?", f.Project)
 	}
 	if f.Run != 0 {
-		add("b.run = ? AND b.id BETWEEN ? AND ? + coalesce((SELECT size FROM runs WHERE id = ?), 0)", f.Run, f.Run, f.Run, f.Run)
+		add(ofRun, f.Run, f.Run, f.Run, f.Run, f.Run)
 	}
 	if f.States != nil {
 		add("b.state " + stateIn(f.States))

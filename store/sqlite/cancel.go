@@ -59,7 +59,7 @@ func (t *tx) cancel(builds []*guarded, reason string) error {
 		if err != nil {
 			return err
 		}
-		if _, err := t.block(g.id, ids); err != nil {
+		if _, _, err := t.block(g.id, ids); err != nil {
 			return err
 		}
 	}
@@ -184,12 +184,13 @@ const byRequest = "cancelled by request"
 // unfinished returns the builds of a Run that are not final.
 func (t *tx) unfinished(r *runRow) ([]*guarded, error) {
 	var builds []*guarded
-	first, last := r.span()
-	err := t.each(func(r *row) error {
-		g := scanGuarded(r)
-		builds = append(builds, &g)
-		return nil
-	}, guardColumns+`WHERE id BETWEEN ? AND ? AND state < 7`, first, last)
+	err := t.spans(r, func(first, last int64) error {
+		return t.each(func(r *row) error {
+			g := scanGuarded(r)
+			builds = append(builds, &g)
+			return nil
+		}, guardColumns+`WHERE id BETWEEN ? AND ? AND state < 7`, first, last)
+	})
 	return builds, err
 }
 

@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -24,8 +26,13 @@ func (t *tx) owned(run int64, l jobcontrol.Lease) (*runRow, error) {
 
 // refuseUnfinished returns a conflict while a build of the Run is not final.
 func (t *tx) refuseUnfinished(r *runRow, what string) error {
-	first, last := r.span()
-	id, err := t.number(`SELECT id FROM builds WHERE id BETWEEN ? AND ? AND state < 7 LIMIT 1`, first, last)
+	var id int64
+	err := t.spans(r, func(first, last int64) (err error) {
+		if id == 0 {
+			id, err = t.number(`SELECT id FROM builds WHERE id BETWEEN ? AND ? AND state < 7 LIMIT 1`, first, last)
+		}
+		return err
+	})
 	if err == nil && id != 0 {
 		err = jobcontrol.Errorf(jobcontrol.Conflict, "cannot %s run %d: build %d is not finished", what, r.ID, id)
 	}
@@ -50,9 +57,10 @@ func (s *Store) StartCleaning(ctx context.Context, run int64, l jobcontrol.Lease
 		if r.State != jobcontrol.RunCleaning && r.State != jobcontrol.RunRunning && !(r.Lone && r.State.Final()) {
 			return jobcontrol.Errorf(jobcontrol.Conflict, "cannot clean up run %d: it is %s", run, r.State)
 		}
-		if builds, err = t.builds(r, `AND b.ran > 0 AND b.cleaned = 0 ORDER BY b.ran DESC`); err != nil {
+		if builds, err = t.builds(r, `AND b.ran > 0 AND b.cleaned = 0`); err != nil {
 			return err
 		}
+		slices.SortFunc(builds, func(a, b jobcontrol.Build) int { return cmp.Compare(b.Ran, a.Ran) })
 		if r.State == jobcontrol.RunCleaning || r.Lone && len(builds) == 0 {
 			return nil
 		}
@@ -159,13 +167,19 @@ func (t *tx) adopt(r *runRow, l jobcontrol.Lease) error {
 	if err := t.setState(r, state, l); err != nil {
 		return err
 	}
-	first, last := r.span()
 	if r.detached {
 		// From now on it is executed by one program.
-		if _, err := t.exec(`UPDATE builds SET detached = 0 WHERE id BETWEEN ? AND ?`, first, last); err != nil {
+		if _, err := t.exec(`UPDATE runs SET detached = 0 WHERE id = ?`, r.ID); err != nil {
 			return err
 		}
-		if _, err := t.exec(`UPDATE runs SET detached = 0 WHERE id = ?`, r.ID); err != nil {
+	}
+	return t.spans(r, func(first, last int64) error { return t.adoptBuilds(r, first, last, l) })
+}
+
+// adoptBuilds gives builds of a Run, of a span of ids, to a worker.
+func (t *tx) adoptBuilds(r *runRow, first, last int64, l jobcontrol.Lease) error {
+	if r.detached {
+		if _, err := t.exec(`UPDATE builds SET detached = 0 WHERE id BETWEEN ? AND ?`, first, last); err != nil {
 			return err
 		}
 	}
@@ -187,9 +201,13 @@ func (t *tx) adopt(r *runRow, l jobcontrol.Lease) error {
 
 // pending tells whether a build of the Run has a clean-up step that is due.
 func (t *tx) pending(r *runRow) (bool, error) {
-	first, last := r.span()
-	n, err := t.number(`SELECT 1 FROM builds b CROSS JOIN definitions d ON d.id = b.definition
-		WHERE b.id BETWEEN ? AND ? AND b.ran > 0 AND b.cleaned = 0
-		AND CASE WHEN json_valid(d.body) THEN json_extract(d.body, '$.cleanup') IS NOT NULL END LIMIT 1`, first, last)
-	return n != 0, err
+	due := false
+	err := t.spans(r, func(first, last int64) error {
+		n, err := t.number(`SELECT 1 FROM builds b CROSS JOIN definitions d ON d.id = b.definition
+			WHERE b.id BETWEEN ? AND ? AND b.ran > 0 AND b.cleaned = 0
+			AND CASE WHEN json_valid(d.body) THEN json_extract(d.body, '$.cleanup') IS NOT NULL END LIMIT 1`, first, last)
+		due = due || n != 0
+		return err
+	})
+	return due, err
 }

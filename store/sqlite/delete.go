@@ -88,13 +88,21 @@ func (t *tx) bequeath(b *jobcontrol.Build, head int64) error {
 // runWithout corrects the counts of a Run after one of its builds was deleted.
 // The Run goes, with its shared values, when its last build goes.
 func (t *tx) runWithout(r *runRow, state jobcontrol.State) error {
-	first, last := r.span()
-	rest, err := t.number(`SELECT 1 FROM builds WHERE id BETWEEN ? AND ? LIMIT 1`, first, last)
+	var rest int64
+	err := t.spans(r, func(first, last int64) (err error) {
+		if rest == 0 {
+			rest, err = t.number(`SELECT 1 FROM builds WHERE id BETWEEN ? AND ? LIMIT 1`, first, last)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if rest == 0 {
 		if _, err := t.exec(`DELETE FROM shared WHERE run = ?`, r.ID); err != nil {
+			return err
+		}
+		if _, err := t.exec(`DELETE FROM expansions WHERE run = ?`, r.ID); err != nil {
 			return err
 		}
 		_, err = t.exec(`DELETE FROM runs WHERE id = ?`, r.ID)

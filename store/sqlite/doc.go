@@ -26,6 +26,7 @@
 //	origins      verb, user, file and flags of Runs, each combination once
 //	heads        a row per job that has a build: its latest, finished, good ones
 //	runs         Runs of several builds
+//	expansions   builds that were expanded: the ids of those of their items, and their pins
 //	run_keys     keys of NewRun, for a day
 //	builds       builds; a lone build is its own Run
 //	attempts     attempts that did not end their build, and clean-up steps
@@ -39,7 +40,8 @@
 // # Invariants
 //
 //   - The builds of a Run have the ids that follow its own, in its order: a Run
-//     is a range of ids, and a build's place follows from its id.
+//     is a range of ids, and a build's place follows from its id. Each expansion of
+//     a build adds a further range.
 //   - What ends a build touches few pages: its row, with the attempt that ended
 //     it, the neighbouring rows of its dependants, and the row of its head.
 //     Tables of a build's parts have ids that begin with the build's, so that

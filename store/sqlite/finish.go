@@ -150,7 +150,7 @@ func (t *tx) follow(e *rowEnd, released *jobcontrol.Released) error {
 		return err
 	}
 	if !e.state.Satisfied() {
-		released.Blocked, err = t.block(e.id, ids)
+		released.Ready, released.Blocked, err = t.block(e.id, ids)
 	} else {
 		released.Ready, err = t.release(e.ended, e.phase, ids)
 	}
@@ -190,9 +190,7 @@ func (t *tx) notFinished(p *codec.Packed, transition jobcontrol.Transition, rele
 	if err != nil {
 		return err
 	}
-	if p.State.Satisfied() {
-		released.Ready, err = t.releasedBy(g.id, ids)
-	} else {
+	if released.Ready, err = t.releasedBy(g.id, ids); err == nil && !p.State.Satisfied() {
 		released.Blocked, err = t.blockedBy(g.id, ids)
 	}
 	return err
@@ -231,7 +229,8 @@ func (t *tx) suspend(p *codec.Packed) error {
 
 // readyColumns are those of a brief build in Released.Ready.
 const readyColumns = `format('%d %d %d %d %d %d %d %d %d', id, run, state, phase, deps_left, ready_at, worker, epoch, claim),
-	(SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head), pins`
+	(SELECT project FROM heads WHERE id = head), (SELECT job FROM heads WHERE id = head),
+	CASE deps_left WHEN 0 THEN coalesce((SELECT x.pins FROM expansions x WHERE x.parent = builds.id), pins) END`
 
 func scanReady(r *row) (b jobcontrol.Build, pins []byte) {
 	next := r.numbers()
@@ -272,34 +271,41 @@ func (t *tx) release(e *ended, phase int64, dependants []int64) ([]jobcontrol.Bu
 		}
 	}
 	for _, id := range dependants {
-		if pin != nil {
+		if pin != nil && id > 0 {
 			if err := pin(id); err != nil {
 				return nil, err
 			}
 		}
-		var b jobcontrol.Build
-		var pins []byte
-		var found bool
-		var err error
-		scan := func(r *row) { b, pins = scanReady(r) }
-		if e.detached {
-			found, err = t.returning(scan, releaseQueued, phase, e.id, t.now, t.now, id)
-		} else {
-			found, err = t.returning(scan, releaseOne, phase, e.id, t.now, id)
-		}
+		b, err := t.releaseFrom(e.id, phase, e.detached, max(id, -id))
 		if err != nil {
 			return nil, err
 		}
-		if !found || b.DepsLeft > 0 || b.State != jobcontrol.Queued && b.State != jobcontrol.Scheduled {
-			continue
+		if b != nil {
+			ready = append(ready, *b)
 		}
-		if b.Pins, err = codec.DecodePins(pins); err != nil {
-			return nil, err
-		}
-		ready = append(ready, b)
-		t.hint = t.hint || e.detached
 	}
 	return ready, nil
+}
+
+// releaseFrom tells a build that one it waits for has ended, and returns it if it
+// is ready now.
+func (t *tx) releaseFrom(cause, phase int64, detached bool, id int64) (*jobcontrol.Build, error) {
+	var b jobcontrol.Build
+	var pins []byte
+	var found bool
+	var err error
+	scan := func(r *row) { b, pins = scanReady(r) }
+	if detached {
+		found, err = t.returning(scan, releaseQueued, phase, cause, t.now, t.now, id)
+	} else {
+		found, err = t.returning(scan, releaseOne, phase, cause, t.now, id)
+	}
+	if err != nil || !found || b.DepsLeft > 0 || b.State != jobcontrol.Queued && b.State != jobcontrol.Scheduled {
+		return nil, err
+	}
+	t.hint = t.hint || detached
+	b.Pins, err = codec.DecodePins(pins)
+	return &b, err
 }
 
 // pinPrevious returns a function that sets a dependant's pin of a job to its
@@ -343,7 +349,7 @@ func (t *tx) releasedBy(id int64, dependants []int64) ([]jobcontrol.Build, error
 			b.Pins, err = codec.DecodePins(pins)
 			ready = append(ready, b)
 			return err
-		}, `SELECT `+readyColumns+` FROM builds WHERE id = ? AND cause = ? AND deps_left = 0 AND state IN (3, 4)`, d, id)
+		}, `SELECT `+readyColumns+` FROM builds WHERE id = ? AND cause = ? AND deps_left = 0 AND state IN (3, 4)`, max(d, -d), id)
 		if err != nil {
 			return nil, err
 		}
@@ -352,34 +358,44 @@ func (t *tx) releasedBy(id int64, dependants []int64) ([]jobcontrol.Build, error
 }
 
 // block makes all builds that wait for those given, directly or not, blocked.
-// It returns them in order of discovery.
-func (t *tx) block(cause int64, dependants []int64) ([]int64, error) {
-	var blocked []int64
+// It returns them in order of discovery, and those that became ready, since they
+// wait for the end of an item, whatever that is.
+func (t *tx) block(cause int64, dependants []int64) (ready []jobcontrol.Build, blocked []int64, err error) {
 	for todo := dependants; len(todo) > 0; todo = todo[1:] {
-		g, err := t.guarded(todo[0])
+		g, err := t.guarded(max(todo[0], -todo[0]))
 		if refused(err) {
 			continue // it was deleted
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if todo[0] < 0 {
+			b, err := t.releaseFrom(cause, 0, g.detached, g.id)
+			if err != nil {
+				return nil, nil, err
+			}
+			if b != nil {
+				ready = append(ready, *b)
+			}
+			continue
 		}
 		if jobcontrol.ToBlock.Check(g.state, jobcontrol.Blocked) != nil {
 			continue // it is final already, or suspended
 		}
 		if _, err := t.exec(`UPDATE builds SET state = 11, queue = NULL, cause = ?, finished_at = ? WHERE id = ?`, cause, t.now, g.id); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if err := t.ended(g.end(jobcontrol.Blocked)); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		ids, err := codec.DecodeIDs(g.id, g.dependants)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		blocked = append(blocked, g.id)
 		todo = append(todo, ids...)
 	}
-	return blocked, nil
+	return ready, blocked, nil
 }
 
 // blockedBy returns those of the dependants, directly or not, that the end of a

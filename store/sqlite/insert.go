@@ -35,7 +35,7 @@ func (t *tx) insert(n *jobcontrol.NewRun, builds []newBuild) (*jobcontrol.Run, [
 		return nil, nil, err
 	}
 
-	lone := len(builds) == 1
+	lone := n.Lone()
 	size := int64(len(builds))
 	ids := size
 	if !lone {

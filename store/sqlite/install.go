@@ -19,6 +19,7 @@ var migrations embed.FS
 var migrationFiles = []string{
 	"0001_init.sql",
 	"0002_queue.sql",
+	"0003_expansions.sql",
 }
 
 // schemaVersion returns the number of the last migration that was applied; 0:

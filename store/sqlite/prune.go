@@ -146,7 +146,7 @@ func (p *pruning) keep(c *conn) error {
 				err = errEnough
 			}
 			return err
-		}, `SELECT state, CASE WHEN state < 7 THEN pins END FROM builds WHERE head = ? ORDER BY id DESC`, h.id); err != nil {
+		}, `SELECT state, CASE WHEN b.state < 7 THEN `+pinsOf+` END FROM builds b WHERE b.head = ? ORDER BY id DESC`, h.id); err != nil {
 			return err
 		}
 	}

@@ -221,7 +221,7 @@ func (t *tx) loseForGood(g *guarded, p *codec.Packed) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.block(g.id, ids)
+	_, _, err = t.block(g.id, ids)
 	return err
 }
 

@@ -20,7 +20,7 @@ type runRow struct {
 	detached bool
 }
 
-// span returns the first and the last id of the Run's builds.
+// span returns the first and the last id of the builds that the Run was made with.
 func (r *runRow) span() (first, last int64) {
 	if r.Lone {
 		return r.ID, r.ID
@@ -129,16 +129,18 @@ func (c *conn) noRun(id int64) error {
 // count counts the builds of a Run by state.
 func (c *conn) count(r *runRow) (jobcontrol.Counts, error) {
 	counts := jobcontrol.Counts{}
-	first, last := r.span()
-	_, err := c.first(func(r *row) {
-		for state := jobcontrol.Held; state <= jobcontrol.Blocked; state++ {
-			if n := r.int(); n > 0 {
-				counts[state] = int(n)
+	err := c.spans(r, func(first, last int64) error {
+		_, err := c.first(func(r *row) {
+			for state := jobcontrol.Held; state <= jobcontrol.Blocked; state++ {
+				if n := r.int(); n > 0 {
+					counts[state] += int(n)
+				}
 			}
-		}
-	}, `SELECT sum(state = 1), sum(state = 2), sum(state = 3), sum(state = 4), sum(state = 5), sum(state = 6),
-		sum(state = 7), sum(state = 8), sum(state = 9), sum(state = 10), sum(state = 11)
-		FROM builds WHERE id BETWEEN ? AND ?`, first, last)
+		}, `SELECT sum(state = 1), sum(state = 2), sum(state = 3), sum(state = 4), sum(state = 5), sum(state = 6),
+			sum(state = 7), sum(state = 8), sum(state = 9), sum(state = 10), sum(state = 11)
+			FROM builds WHERE id BETWEEN ? AND ?`, first, last)
+		return err
+	})
 	return counts, err
 }
 

@@ -139,6 +139,6 @@ func (t *tx) resume(g *guarded) error {
 		WHERE r.id = ? AND b.state IN (9, 10, 11)`, g.run); err != nil || cause == 0 {
 		return err
 	}
-	_, err := t.block(cause, []int64{g.id})
+	_, _, err := t.block(cause, []int64{g.id})
 	return err
 }

@@ -78,6 +78,14 @@ func testTransitions(w *world) {
 		{"Finish", jobcontrol.ToSuspend, jobcontrol.Suspended, false, finish(jobcontrol.Suspended)},
 		{"Retry", jobcontrol.ToRetry, jobcontrol.Queued, false, retry(time.Time{})},
 		{"Retry", jobcontrol.ToRetry, jobcontrol.Scheduled, false, retry(w.now().Add(time.Hour))},
+		{"Expand", jobcontrol.ToExpand, jobcontrol.Waiting, false, func(c jobcontrol.Claim) error {
+			_, err := w.s.Expand(w.ctx, c, w.expansion(7, "b", "x"))
+			return err
+		}},
+		{"Expand", jobcontrol.ToExpand, jobcontrol.Queued, false, func(c jobcontrol.Claim) error {
+			_, err := w.s.Expand(w.ctx, c, w.expansion(7, "b"))
+			return err
+		}},
 		{"Cancel", jobcontrol.ToCancel, jobcontrol.Cancelled, true, func(c jobcontrol.Claim) error {
 			return w.s.Cancel(w.ctx, []jobcontrol.Claim{c}, "reason")
 		}},

@@ -69,7 +69,7 @@ func testFaults(t *testing.T, open Open) {
 // call whose answer was lost, rescue gives to others when the lease has ended.
 var writers = []string{
 	"CreateRun", "StartCleaning", "FinishRun", "RequestCancel", "Adopt", "DeleteBuild", "Start", "MarkRan", "Finish",
-	"Retry", "Cancel", "Cleaned", "Report", "Renew", "Unregister", "Rescue", "SharedSet",
+	"Retry", "Expand", "Cancel", "Cleaned", "Report", "Renew", "Unregister", "Rescue", "SharedSet",
 	"CreateRuns", "GiveBack", "Promote", "Steer", "PutServices", "ResetService",
 }
 
@@ -173,6 +173,19 @@ func (w *world) story(do func(name string, call func() error)) {
 	})
 	finish(lone, "a", jobcontrol.Successful, 1, "")
 
+	each := create("six", w.l, "a", "j<a", "z<j")
+	finish(each, "a", jobcontrol.Successful, 1, "j")
+	step("Expand", func() error {
+		x, err := w.s.Expand(w.ctx, each.claim("j"), w.expansion(1, "j", "x", "y"))
+		if err == nil {
+			each.builds = append(each.builds[:3], x.Children...)
+		}
+		return err
+	})
+	finish(each, "j[x]", jobcontrol.Failed, 1, "")
+	finish(each, "j[y]", jobcontrol.Successful, 1, "j")
+	finish(each, "j", jobcontrol.Successful, 2, "z")
+
 	last := create("five", w.l, "x")
 	finish(last, "x", jobcontrol.Successful, 1, "")
 	step("DeleteBuild", func() error {
@@ -234,6 +247,16 @@ func (w *world) queueStory(step func(name string, call func() error)) {
 		_, err := w.s.Steer(w.ctx, rest.id("lone"), jobcontrol.ToResume)
 		return err
 	})
+	grows := w.detached("g")
+	grows.Grows, grows.Builds[0].Build.Service = true, "g"
+	w.create(grows)
+	g := w.takes(w.l, "g", "g").of("g")
+	step("Expand", func() error {
+		_, err := w.s.Expand(w.ctx, g.Claim, w.expansion(1, "g", "x"))
+		return err
+	})
+	item := w.takes(w.l, "g[x]", "g")
+	finish(item.of("g[x]"), jobcontrol.Failed)
 	clean := w.step(w.l, "q")
 	step("Cleaned", func() error { return w.s.Cleaned(w.ctx, clean.Claim, ended(jobcontrol.Successful, 2)) })
 	due := w.soon(func(at time.Time) made {

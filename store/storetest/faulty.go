@@ -262,6 +262,11 @@ func (f *FaultyStore) Retry(ctx context.Context, c jobcontrol.Claim, e jobcontro
 	return value(ctx, f, "Retry", func() (*jobcontrol.Build, error) { return f.store.Retry(ctx, c, e) })
 }
 
+// Expand is that of the store, or fails.
+func (f *FaultyStore) Expand(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Expanded, error) {
+	return value(ctx, f, "Expand", func() (*jobcontrol.Expanded, error) { return f.store.Expand(ctx, c, e) })
+}
+
 // Cancel is that of the store, or fails.
 func (f *FaultyStore) Cancel(ctx context.Context, claims []jobcontrol.Claim, reason string) error {
 	return f.do(ctx, "Cancel", func() error { return f.store.Cancel(ctx, claims, reason) })

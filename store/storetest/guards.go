@@ -23,6 +23,10 @@ func (w *world) writes(run int64, c jobcontrol.Claim, l jobcontrol.Lease) map[st
 			_, err := w.s.Retry(w.ctx, c, e(jobcontrol.Failed))
 			return err
 		},
+		"Expand": func() error {
+			_, err := w.s.Expand(w.ctx, c, w.expansion(9, "x", "stale"))
+			return err
+		},
 		"Cancel":  func() error { return w.s.Cancel(w.ctx, []jobcontrol.Claim{c}, "stale") },
 		"Cleaned": func() error { return w.s.Cleaned(w.ctx, c, e(jobcontrol.Successful)) },
 		"Report": func() error {
