@@ -220,6 +220,10 @@ func kindOf(v any) string {
 	return "a number"
 }
 
+// maxExpansion bounds the arguments of the builds of all items together: they are
+// written in one transaction.
+const maxExpansion = 64 << 20
+
 // hashedKey is how many characters stand for a key that cannot be part of an id.
 const hashedKey = 12
 
@@ -317,6 +321,11 @@ func (j *Job) Expand(ctx context.Context, b *Build, items []Item, build func(ctx
 	}
 	uses := child.uses(b)
 	x := &Expansion{}
+	own, err := EncodeArguments(kwargs)
+	if err != nil {
+		return nil, err
+	}
+	bytes := 0
 	given := make(map[string]any, len(kwargs)+1)
 	maps.Copy(given, kwargs)
 	for _, it := range items {
@@ -324,6 +333,13 @@ func (j *Job) Expand(ctx context.Context, b *Build, items []Item, build func(ctx
 		encoded, err := EncodeArguments(given)
 		if err != nil {
 			return nil, err
+		}
+		if n := len(encoded) - len(own); n > MaxArguments {
+			return nil, UserError("for_each: item %q has %d bytes of JSON, more than %d; store it elsewhere and pass a pointer to it", it.Key, n, MaxArguments)
+		}
+		if bytes += len(encoded); bytes > maxExpansion {
+			return nil, UserError("for_each: the arguments of the builds of %d items, each with all of the job's, are more than %d bytes of JSON together; store them elsewhere and pass pointers to them",
+				len(items), maxExpansion)
 		}
 		n := NewBuild{Definition: body, Hash: hash, Build: Build{
 			Job: ItemJob(j.ID, it.Key), Args: b.Args, Kwargs: encoded, Tries: b.Tries, RetryDelay: b.RetryDelay, Pins: b.Pins,
@@ -352,6 +368,9 @@ func (j *Job) Expand(ctx context.Context, b *Build, items []Item, build func(ctx
 	return x, nil
 }
 
+// maxAgain is how many builds, each one again of the next, are looked through.
+const maxAgain = 100
+
 // earlierItems returns how the builds of items are found of the build that b is
 // one again of. Where that one has nothing left to do there are none.
 func earlierItems(ctx context.Context, b *Build, build func(ctx context.Context, id int64) (*Build, error)) (func(key string) (*Build, error), error) {
@@ -366,9 +385,18 @@ func earlierItems(ctx context.Context, b *Build, build func(ctx context.Context,
 	if b.AgainOf == 0 {
 		return none, nil
 	}
-	whole, err := get(b.AgainOf)
-	if err != nil || whole == nil || whole.Job != b.Job {
-		return none, err
+	// One that was never expanded, since something before it failed, passes on
+	// what it is itself one again of.
+	var whole *Build
+	for of, hops := b.AgainOf, 0; of != 0 && hops < maxAgain; hops++ {
+		var err error
+		if whole, err = get(of); err != nil || whole == nil || whole.Job != b.Job {
+			return none, err
+		}
+		if len(ItemPins(b.Job, whole.Pins)) > 0 || whole.State.Satisfied() {
+			break
+		}
+		of = whole.AgainOf
 	}
 	found := map[string]*Build{}
 	again := whole.State != Successful

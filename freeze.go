@@ -31,11 +31,17 @@ func (p *Planner) newBuild(j *Job, r Request, target bool, why string) (NewBuild
 		}
 	}
 	if kwargs := p.kwargsOf(j, r, target); kwargs != nil {
+		if f := j.ForEach; f != nil && kwargs[f.Name()] != nil {
+			return NewBuild{}, Errorf(Invalid, "%q is given to each build of an item of job %q by for_each, and cannot be given for all", f.Name(), j.ID)
+		}
 		if b.Kwargs, err = EncodeArguments(kwargs); err != nil {
 			return NewBuild{}, err
 		}
 	}
 	b.Priority = r.Priority
+	if err := checkGiven(j, &b); err != nil {
+		return NewBuild{}, err
+	}
 	if err := p.Enqueueing(j, &b); err != nil {
 		return NewBuild{}, err
 	}
@@ -53,10 +59,25 @@ func (p *Planner) Lone(project string, j *Job, body []byte, hash string, e Enque
 	if e.Hold {
 		b.State = Held
 	}
+	if err := checkGiven(j, &b); err != nil {
+		return NewBuild{}, err
+	}
 	if err := p.Enqueueing(j, &b); err != nil {
 		return NewBuild{}, err
 	}
 	return NewBuild{Build: b, Definition: body, Hash: hash}, nil
+}
+
+// checkGiven refuses arguments beside those of the definition that are larger
+// than [MaxArguments].
+func checkGiven(j *Job, b *Build) error {
+	if n := len(b.Args) + len(b.Kwargs); n > MaxArguments {
+		return &Error{
+			Code: Invalid, Message: fmt.Sprintf("cannot create a build of %s: its arguments have %d bytes of JSON, more than %d", j.ID, n, MaxArguments),
+			Hint: "store them elsewhere and pass a pointer to them",
+		}
+	}
+	return nil
 }
 
 // pace sets how often and how soon a build of j is tried: as the job says, else
@@ -73,14 +94,7 @@ func (b *Build) pace(j *Job, tries int, delay *time.Duration) {
 
 // Enqueueing sets what the queue wants to know of a build of j: its service, key
 // and unique key; the priorities of job and service are added to the one it has.
-// A build with larger arguments than [MaxArguments] is refused.
 func (p *Planner) Enqueueing(j *Job, b *Build) error {
-	if n := len(b.Args) + len(b.Kwargs); n > MaxArguments {
-		return &Error{
-			Code: Invalid, Message: fmt.Sprintf("cannot create a build of %s: its arguments have %d bytes of JSON, more than %d", j.ID, n, MaxArguments),
-			Hint: "store them elsewhere and pass a pointer to them",
-		}
-	}
 	b.Service, b.Priority = j.Service, b.Priority+j.Priority
 	name := cmp.Or(j.Service, DefaultService)
 	var key []string

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -56,7 +57,11 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 		return err
 	}
 	if !e.json() {
-		e.print(e.buildText(b, attempts, progress))
+		items, err := itemsOf(ctx, s.client, b)
+		if err != nil {
+			return err
+		}
+		e.print(e.buildText(b, items, attempts, progress))
 		return nil
 	}
 	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress}
@@ -74,7 +79,7 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 }
 
 // buildText is a build for people.
-func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attempt, progress *jobcontrol.ProgressNode) string {
+func (e *environment) buildText(b *jobcontrol.Build, items map[string]int64, attempts []jobcontrol.Attempt, progress *jobcontrol.ProgressNode) string {
 	t := newTable()
 	field := func(name string, v any) { t.add(cell{text: name, colour: bold}, v) }
 	field("Build", "#"+itoa(b.ID))
@@ -113,8 +118,7 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	if len(b.Kwargs) > 0 {
 		field("Kwargs", string(b.Kwargs))
 	}
-	items := jobcontrol.ItemPins(b.Job, b.Pins)
-	if uses := withoutItems(b); len(uses) > 0 {
+	if uses := withoutItems(b, items); len(uses) > 0 {
 		field("Uses", pinsText(uses))
 	}
 	if len(items) > 0 {
@@ -137,13 +141,24 @@ func (e *environment) buildText(b *jobcontrol.Build, attempts []jobcontrol.Attem
 	return text
 }
 
+// itemsOf are the builds of its items that a build has, by their keys.
+func itemsOf(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) (map[string]int64, error) {
+	items := jobcontrol.ItemPins(b.Job, b.Pins)
+	if len(items) == 0 {
+		return nil, nil
+	}
+	job, err := c.Definition(ctx, b)
+	if err != nil || job.ForEach == nil {
+		return nil, err // its dependencies are called so
+	}
+	return items, nil
+}
+
 // withoutItems are the builds that a build uses, but for those of its items.
-func withoutItems(b *jobcontrol.Build) map[string]int64 {
-	out := make(map[string]int64, len(b.Pins))
-	for job, id := range b.Pins {
-		if _, item := jobcontrol.ItemKey(b.Job, job); !item {
-			out[job] = id
-		}
+func withoutItems(b *jobcontrol.Build, items map[string]int64) map[string]int64 {
+	out := maps.Clone(b.Pins)
+	for key := range items {
+		delete(out, jobcontrol.ItemJob(b.Job, key))
 	}
 	return out
 }

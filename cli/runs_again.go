@@ -116,8 +116,13 @@ func (o *runsAgainOptions) request(ctx context.Context, c jobcontrol.Reader) (jo
 		return r, err
 	}
 	for i := range builds {
+		b := &builds[i]
+		items, err := itemsOf(ctx, c, b)
+		if err != nil {
+			return r, err
+		}
 		// A build that is one again takes the items that succeeded from the one of then.
-		if b := &builds[i]; o.failed || len(jobcontrol.ItemPins(b.Job, b.Pins)) == 0 {
+		if o.failed || len(items) == 0 {
 			r.AgainOf[b.Job] = b.ID
 		}
 	}

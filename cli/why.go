@@ -315,7 +315,10 @@ const mostItems = 10
 // failure is why a build failed; of one that stands for many, with its items that did.
 func (x *explainer) failure(b *jobcontrol.Build) (*whyFailureJSON, error) {
 	out := newWhyFailureJSON(b)
-	items := jobcontrol.ItemPins(b.Job, b.Pins)
+	items, err := itemsOf(x.ctx, x.s.client, b)
+	if err != nil {
+		return nil, err
+	}
 	for _, key := range sortedKeys(items) {
 		d, err := x.pinned(items[key])
 		if err != nil {

@@ -94,6 +94,8 @@ func (b *jobBuilder) build(r *reader, n *yaml.Node, defaults []slot) {
 	}
 	for _, s := range list {
 		switch {
+		case isNull(s.value) && s.entry.name == "for_each":
+			s.r.warn(s.entry.key, "no items are [] or {}", "for_each is empty: the job is executed once, without an item")
 		case isNull(s.value) && slices.Contains(jobKeys, s.entry.name): // its default
 		case b.identity(s) || b.work(s) || b.command(s) || b.policy(s) || b.retries(s):
 		default:

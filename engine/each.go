@@ -112,6 +112,7 @@ const (
 func (a *attempt) gather(ctx context.Context, items map[string]int64, ended *jobcontrol.Ended) error {
 	results := make(map[string]json.RawMessage, len(items))
 	var failed, causes []string
+	good := 0
 	size := 2
 	for _, key := range slices.Sorted(maps.Keys(items)) {
 		b, err := a.Engine.Build(ctx, items[key])
@@ -125,6 +126,7 @@ func (a *attempt) gather(ctx context.Context, items map[string]int64, ended *job
 		ended.Changed = ended.Changed || b.Run == a.Input.Build.Run && b.Changed != nil && *b.Changed
 		switch b.State {
 		case jobcontrol.Successful:
+			good++
 			value, err := a.resultOf(ctx, b)
 			if err != nil {
 				return err
@@ -152,7 +154,7 @@ func (a *attempt) gather(ctx context.Context, items map[string]int64, ended *job
 	}
 	what := fmt.Sprintf("%d of %d items failed: %s", len(failed), len(items), named(failed))
 	switch {
-	case len(failed) == len(items) || len(failed) > 0 && !a.Job.ForEach.Partial:
+	case len(failed) > 0 && (good == 0 || !a.Job.ForEach.Partial):
 		return &jobcontrol.Failure{Kind: jobcontrol.FailUser, Message: what, Causes: causes}
 	case size > jobcontrol.MaxResult:
 		return jobcontrol.UserError("the results of %d items have %d bytes of JSON together, more than %d; store them elsewhere and return pointers to them",

@@ -186,8 +186,14 @@ func (c *Client) Steer(ctx context.Context, build int64, t jobcontrol.Transition
 	if err != nil || t != jobcontrol.ToCancel || b.State != jobcontrol.Cancelled {
 		return b, err
 	}
-	// Nobody waits for the builds of its items any more.
 	items := jobcontrol.ItemPins(b.Job, b.Pins)
+	if len(items) == 0 {
+		return b, nil
+	}
+	if job, err := c.Definition(ctx, b); err != nil || job.ForEach == nil {
+		return b, err // its dependencies are called so
+	}
+	// Nobody waits for the builds of its items any more.
 	for _, key := range slices.Sorted(maps.Keys(items)) {
 		if _, err := c.cfg.Store.Steer(ctx, items[key], t); err != nil && !errors.Is(err, jobcontrol.ErrConflict) && !errors.Is(err, jobcontrol.ErrNotFound) {
 			return b, err

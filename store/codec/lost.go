@@ -12,7 +12,7 @@ import (
 // Policy is what a definition says of its builds that stores want to know.
 type Policy struct {
 	MaxLost int  // how many attempts of a build may be lost
-	Fatal   bool // on_lost: fail; MaxLost is 0 then
+	Fatal   bool // on_lost: fail, of a job that executes something; MaxLost is 0 then
 	Cleanup bool // there is a clean-up step
 }
 
@@ -22,9 +22,10 @@ func PolicyOf(definition []byte) Policy {
 		MaxLost *int            `json:"max_lost"`
 		OnLost  string          `json:"on_lost"`
 		Cleanup json.RawMessage `json:"cleanup"`
+		ForEach json.RawMessage `json:"for_each"`
 	}
 	_ = json.Unmarshal(definition, &job) // see above
-	p := Policy{Fatal: job.OnLost == "fail", Cleanup: len(job.Cleanup) > 0 && string(job.Cleanup) != "null"}
+	p := Policy{Fatal: job.OnLost == "fail" && len(job.ForEach) == 0, Cleanup: len(job.Cleanup) > 0 && string(job.Cleanup) != "null"}
 	if !p.Fatal {
 		p.MaxLost = (&jobcontrol.Job{MaxLost: job.MaxLost}).MaxLostOrDefault()
 	}

@@ -161,8 +161,13 @@ func (t *tx) withoutItems(e *ended) error {
 		return err
 	}
 	var job string
-	if _, err := t.first(func(r *row) { job = r.text() }, `SELECT job FROM {heads} WHERE id = $1`, e.head); err != nil {
+	var body []byte
+	if _, err := t.first(func(r *row) { job, body = r.text(), r.json() },
+		`SELECT h.job, d.body FROM {heads} h, {definitions} d WHERE h.id = $1 AND d.id = $2`, e.head, e.definition); err != nil {
 		return err
+	}
+	if !bytes.Contains(body, []byte(`"for_each"`)) {
+		return nil // its dependencies are called so
 	}
 	for key := range jobcontrol.ItemPins(job, pins) {
 		delete(pins, jobcontrol.ItemJob(job, key))

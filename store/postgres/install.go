@@ -21,6 +21,7 @@ var migrations embed.FS
 var migrationFiles = []string{
 	"0001_init.sql",
 	"0002_partitions.sql",
+	"0003_items.sql",
 }
 
 // schemaVersion returns the number of the last migration that was applied; 0:
