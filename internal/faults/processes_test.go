@@ -196,6 +196,16 @@ func registerHostile(reg *jobcontrol.Registry) {
 		_, err = fmt.Fprintf(f, "%d\n", x.Build)
 		return errors.Join(err, f.Close())
 	})
+	jobcontrol.Handle(reg, "hostile:say", func(ctx context.Context, said struct {
+		Text string `json:"text"`
+	},
+	) (jobcontrol.None, error) {
+		jobcontrol.Logger(ctx, said.Text).Info(said.Text, said.Text, said.Text)
+		if err := jobcontrol.Report(ctx, said.Text, 1, 2, said.Text); err != nil {
+			return jobcontrol.None{}, err
+		}
+		return jobcontrol.None{}, fmt.Errorf("%s: %w", said.Text, errors.New(said.Text))
+	})
 	handle("panic", func(context.Context) error { panic("on purpose") })
 	handle("nil", func(context.Context) error {
 		var m map[string]int

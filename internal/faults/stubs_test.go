@@ -1,2 +1,0 @@
-package faults
-var streamFaults, fileFaults []fault
