@@ -44,13 +44,13 @@ func (t *trial) play(ctx context.Context, w chaos.Wanted) chaos.Figures {
 }
 
 func powerCuts(ctx context.Context, t *trial) {
-	sum := t.play(ctx, chaos.Wanted{PowerCuts: scaled(30, 1)})
+	sum := t.play(ctx, chaos.Wanted{PowerCuts: scaled(20, 1)})
 	t.n = sum["power cuts"]
 	t.figure("acknowledged calls %d", sum["acknowledged"])
 }
 
 func failingDisks(ctx context.Context, t *trial) {
-	sum := t.play(ctx, chaos.Wanted{DiskErrors: scaled(20, 2), FullDisks: scaled(6, 1), SizeLimits: scaled(6, 1)})
+	sum := t.play(ctx, chaos.Wanted{DiskErrors: scaled(12, 2), FullDisks: scaled(4, 1), SizeLimits: scaled(4, 1)})
 	for _, name := range []string{"disk errors", "disks filled", "file size limits"} {
 		t.n += sum[name]
 		t.figure("%s %d", name, sum[name])
@@ -61,7 +61,7 @@ func sharedFiles(ctx context.Context, t *trial) {
 	t.secondServers(ctx, scaled(100, 4))
 	t.fourWorkers(ctx, scaled(40_000, 1000))
 	left := 0
-	for i := range scaled(30, 3) {
+	for i := range scaled(12, 3) {
 		left += t.lostFile(ctx, i)
 	}
 	t.none(left, "writes after that, or jobs that go on")

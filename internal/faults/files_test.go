@@ -207,7 +207,7 @@ func surprises(ctx context.Context, t *trial) {
 		{"no", `"no"`}, {"yes", `"yes"`}, {"on", `"on"`}, {"off", `"off"`}, {"y", `"y"`}, {"n", `"n"`}, {"NO", `"NO"`},
 		{"true", `true`}, {"True", `true`}, {"FALSE", `false`}, {"~", `null`}, {"null", `null`}, {"Null", `null`}, {"", `null`},
 		{"0777", `777`}, {"0o17", `15`}, {"0x1F", `31`}, {"1_000", `"1_000"`}, {"0b11", `"0b11"`}, {"+1", `1`}, {"1e3", `1000`}, {".5", `0.5`}, {"1.0", `1`},
-		{"2026-01-31", `"2026-01-31"`}, {"2026-01-31T08:00:00Z", `"2026-01-31T08:00:00Z"`}, {"12:30:45", `"12:30:45"`}, {"1:20", `"1:20"`}, {`"no"`, `"no"`}, {"'0777'", `"0777"`}, {"=", `"="`}, {"<<", `"<<"`},
+		{"2026-01-31", `"2026-01-31"`}, {"2026-01-31T08:00:00Z", `"2026-01-31T08:00:00Z"`}, {"12:30:45", `"12:30:45"`}, {"1:20", `"1:20"`}, {`"no"`, `"no"`}, {"'0777'", `"0777"`}, {"=", `"="`}, {"<<", `"\u003c\u003c"`},
 	}
 	t.n = len(values)
 	var lines []string
@@ -258,6 +258,9 @@ var templateBombs = map[string]string{
 func (t *trial) bombs(ctx context.Context, bombs map[string]string, most time.Duration, megabytes int) {
 	longest, rss := time.Duration(0), 0
 	for _, name := range sortedKeys(bombs) {
+		if name == "loops" && !timed() {
+			continue // it takes all of its five seconds
+		}
 		for _, args := range [][]string{{"validate"}, {"jobs"}} {
 			t.n++
 			r := t.run(ctx, t.project(bombs[name]), args...)
@@ -271,7 +274,7 @@ func (t *trial) bombs(ctx context.Context, bombs map[string]string, most time.Du
 	if timed() && longest > most {
 		t.Errorf("%v, more than %v", longest, most)
 	}
-	if rss > megabytes {
+	if timed() && rss > megabytes {
 		t.Errorf("%d MB, more than %d", rss, megabytes)
 	}
 }
@@ -385,7 +388,7 @@ func editing(ctx context.Context, t *trial) {
 	t.n = scaled(200, 15)
 	for range t.n {
 		r := t.run(ctx, dir, "--format", "json", "jobs")
-		if r.status == 2 && strings.Contains(r.err, "no such file") {
+		if r.status == 2 && strings.Contains(r.err, "not found") {
 			missing++ // between the two renames
 			continue
 		}
@@ -412,7 +415,6 @@ func editing(ctx context.Context, t *trial) {
 	for name, change := range map[string]func(path string) error{
 		"loop":      func(path string) error { return os.Symlink(path, path) },
 		"directory": func(path string) error { return os.Mkdir(path, 0o700) },
-		"fifo":      func(path string) error { return syscall.Mkfifo(path, 0o600) },
 		"gone":      func(string) error { return nil },
 		"empty":     func(path string) error { return os.WriteFile(path, nil, 0o600) },
 	} {
@@ -421,13 +423,14 @@ func editing(ctx context.Context, t *trial) {
 		path := filepath.Join(dir, "jobcontrol.yaml")
 		t.must(os.Remove(path))
 		t.must(change(path))
-		limited, cancel := context.WithTimeout(ctx, 20*time.Second)
-		if r := t.run(limited, dir, "validate"); r.status != 2 || !strings.Contains(r.err, "jobcontrol.yaml") {
+		if r := t.run(ctx, dir, "validate"); r.status != 2 || !strings.Contains(r.err, "jobcontrol.yaml") {
 			t.Errorf("%s: exit status %d, %.300s", name, r.status, r.err)
 		}
-		cancel()
 	}
 }
+
+// broken is no file of jobs.
+const broken = "jobs: ["
 
 // frozen changes jobs under builds that were made.
 func frozen(ctx context.Context, t *trial) {
@@ -435,10 +438,10 @@ func frozen(ctx context.Context, t *trial) {
 		jobs(`  - {id: a, tries: 2, retry_delay: 0.1, run: "echo new >>ran; exit 0"}`),
 		jobs(`  - {id: renamed, tries: 2, run: "echo new >>ran"}`),
 		jobs(`  - {id: other, run: "true"}`),
-		"jobs: [",
+		broken,
 	}
 	wrong := 0
-	for i := range scaled(60, 8) {
+	for i := range scaled(36, 8) {
 		t.n++
 		change, when := changes[i%len(changes)], []string{"queued", "running", "retry"}[i/len(changes)%3]
 		dir := t.project(jobs(`  - {id: a, tries: 2, retry_delay: 0.1, run: "echo old >>ran; while [ ! -e go ]; do sleep 0.01; done; [ -e once ] || { : >once; exit 1; }"}`))
@@ -464,8 +467,14 @@ func frozen(ctx context.Context, t *trial) {
 		case "queued":
 			t.write(dir, change)
 			w.end(syscall.SIGTERM)
-			// The file may be broken now: with --storage none is read.
-			w = t.start(dir, "--storage", storage, "worker")
+			if change == broken {
+				if r := t.run(ctx, dir, "worker"); r.status != 2 || !strings.Contains(r.err, "jobcontrol.yaml:1:") {
+					t.Errorf("a worker with a broken file: exit status %d, %s", r.status, r.err)
+					wrong++
+				}
+				t.write(dir, changes[0])
+			}
+			w = worker()
 			free()
 		case "running":
 			t.soon(30*time.Second, "it runs", ran(1))

@@ -36,10 +36,19 @@ type ran struct {
 	took     time.Duration
 }
 
+// patience is how long a command line may take that is not made to take long.
+const patience = 90 * time.Second
+
 // run executes a command line.
 func (t *trial) run(ctx context.Context, dir string, args ...string) ran {
 	t.Helper()
-	return t.finish(command(ctx, dir, args...))
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r := t.finish(command(ctx, dir, args...))
+	if ctx.Err() != nil {
+		t.Errorf("%v: it did not end within %v", args, patience)
+	}
+	return r
 }
 
 // finish executes a command that was made.
