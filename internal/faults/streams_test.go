@@ -235,8 +235,22 @@ func sequences(ctx context.Context, t *trial) {
 	show("run", "-j", "4", "--debug", "all")
 	show("run", "-j", "4", "--debug", "fail")
 	for _, args := range [][]string{
-		{"jobs"}, {"builds", "--limit", "0"}, {"runs"}, {"runs", "show", "1"}, {"search", "x"}, {"graph"}, {"graph", "--to", "dot"}, {"graph", "--to", "mermaid"},
-		{"graph", "--to", "json"}, {"dump-config"}, {"plan", "fail"}, {"why", "fail"}, {"--format", "json", "jobs"}, {"--format", "json", "builds", "--limit", "0"}, {"validate"}, {"tasks"},
+		{"jobs"},
+		{"builds", "--limit", "0"},
+		{"runs"},
+		{"runs", "show", "1"},
+		{"search", "x"},
+		{"graph"},
+		{"graph", "--to", "dot"},
+		{"graph", "--to", "mermaid"},
+		{"graph", "--to", "json"},
+		{"dump-config"},
+		{"plan", "fail"},
+		{"why", "fail"},
+		{"--format", "json", "jobs"},
+		{"--format", "json", "builds", "--limit", "0"},
+		{"validate"},
+		{"tasks"},
 	} {
 		show(args...)
 	}
@@ -428,4 +442,3 @@ func reports(ctx context.Context, t *trial) {
 		t.Errorf("%d writes in %.1f s", w.reports.Load(), took)
 	}
 }
-
