@@ -86,10 +86,10 @@ func (t *trial) changed(now, before *image) (pages []int) {
 
 // damaged damages a store again and again, and looks who notices.
 func damaged(ctx context.Context, t *trial) {
-	before, now := t.images(ctx, scaled(10<<20, 1<<20))
+	before, now := t.images(ctx, scaled(10<<20, 256<<10))
 	path := filepath.Join(t.dir, "damaged.db")
 	count := map[string]int{}
-	n := scaled(500, 3*len(damages))
+	n := scaled(500, 2*len(damages))
 	for i := range n {
 		d := &damages[i%len(damages)]
 		bad := image{bytes.Clone(now.file), bytes.Clone(now.wal), bytes.Clone(now.shm), now.content}

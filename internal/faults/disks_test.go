@@ -50,7 +50,7 @@ func powerCuts(ctx context.Context, t *trial) {
 }
 
 func failingDisks(ctx context.Context, t *trial) {
-	sum := t.play(ctx, chaos.Wanted{DiskErrors: scaled(12, 2), FullDisks: scaled(4, 1), SizeLimits: scaled(4, 1)})
+	sum := t.play(ctx, chaos.Wanted{DiskErrors: scaled(12, 1), FullDisks: scaled(4, 1), SizeLimits: scaled(4, 1)})
 	for _, name := range []string{"disk errors", "disks filled", "file size limits"} {
 		t.n += sum[name]
 		t.figure("%s %d", name, sum[name])

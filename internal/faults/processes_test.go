@@ -38,7 +38,7 @@ func slowest(took []time.Duration) float64 {
 var hostileEnds = []string{"exit", "fail", "timeout", "cancel", "kill"}
 
 func hostile(ctx context.Context, t *trial) {
-	rounds := scaled(2*len(hostileEnds), 2)
+	rounds := scaled(2*len(hostileEnds), 1)
 	orphans, hidden := 0, 0
 	for round := range rounds {
 		end := hostileEnds[(round+int(*seed)*3)%len(hostileEnds)]
