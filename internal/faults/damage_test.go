@@ -198,9 +198,9 @@ func (t *trial) images(ctx context.Context, size int) (before, now *image) {
 	defer s.Close()
 	t.must(s.Install(ctx))
 	d := newDays(t, s)
-	d.pass, d.large = func(float64) {}, 3000
+	d.pass, d.large = func(float64) {}, 20_000
 	for day := 0; ; day++ {
-		d.execute(ctx, 0, 400)
+		d.execute(ctx, 0, 200)
 		i := t.take(ctx, s, path)
 		switch {
 		case len(i.file) < size || len(i.wal) == 0:
