@@ -208,8 +208,8 @@ func registerHostile(reg *jobcontrol.Registry) {
 	})
 	handle("panic", func(context.Context) error { panic("on purpose") })
 	handle("nil", func(context.Context) error {
-		var m map[string]int
-		m["x"] = 1
+		var p *time.Time
+		_ = p.String()
 		return nil
 	})
 	handle("error-panic", func(context.Context) error { panic(errors.New("on purpose")) })
@@ -218,7 +218,7 @@ func registerHostile(reg *jobcontrol.Registry) {
 	handle("deadlock", func(context.Context) error {
 		var mu sync.Mutex
 		mu.Lock()
-		mu.Lock() //nolint:staticcheck // that is the point
+		mu.Lock()
 		return nil
 	})
 	handle("wait", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
@@ -256,7 +256,7 @@ func misbehaving(ctx context.Context, t *trial) {
 		t.Logf("the worker said: %s", w.said())
 	}
 	t.none(exits, "worker exits")
-	wrong, took := 0, []time.Duration{}
+	wrong := 0
 	for _, b := range t.builds(ctx, dir) {
 		var i int
 		if n, _ := fmt.Sscanf(b.Job, "f%d", &i); n != 1 {
@@ -273,7 +273,7 @@ func misbehaving(ctx context.Context, t *trial) {
 	}
 	t.none(wrong, "wrong ends")
 	if timed() {
-		took = t.attempts(ctx, dir)
+		took := t.attempts(ctx, dir)
 		t.figure("slot back after %.2f s of 0.3", slowest(took))
 		if slowest(took) > 5.3 {
 			t.Errorf("a slot was taken for %.2f s", slowest(took))
