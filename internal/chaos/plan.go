@@ -25,7 +25,8 @@ type Wanted struct {
 	Partitions   int
 	Splits       int // of network namespaces
 	PowerCuts    int
-	DiskErrors   int // writes and flushes of the disk, one after the other
+	DiskErrors   int // from write or flush 1, 2 … of the disk on
+	Hiccups      int // write or flush 1, 2 … of the disk fails, and no other
 	FullDisks    int
 	SizeLimits   int
 	HostileJobs  int           // of each store
@@ -124,6 +125,7 @@ func (w Wanted) ofStores(p *plan) {
 		{w.Splits, 12, canSplit, apart, split},
 		{w.PowerCuts, 10, canCutPower, s("power", "sqlite", onMachine), cutPower},
 		{w.DiskErrors, 10, canCutPower, s("eio", "sqlite", onMachine), failDisk},
+		{w.Hiccups, 10, canCutPower, s("hiccup", "sqlite", onMachine), hiccup},
 		{w.FullDisks, 6, canMount, s("full", "sqlite", onTinyDisk), fillDisk},
 		{w.SizeLimits, 6, canMount, s("limit", "sqlite", nil), limitFiles},
 	} {

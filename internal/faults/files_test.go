@@ -156,7 +156,7 @@ func (t *trial) mermaid(ctx context.Context, dir string) {
 }
 
 // position is a place in a file as an error tells it.
-var position = regexp.MustCompile(`(?m)^(?:jobcontrol: )?[^\s:]+:\d+:\d+: `)
+var position = regexp.MustCompile(`(?m)^(?:jobcontrol: )?[^\s:]+(?: \(expanded\))?:\d+:\d+: `)
 
 func badFiles(ctx context.Context, t *trial) {
 	corpus := map[string]string{} // name → directory
