@@ -26,7 +26,6 @@ type Wanted struct {
 	Splits       int // of network namespaces
 	PowerCuts    int
 	DiskErrors   int // from write or flush 1, 2 … of the disk on
-	Hiccups      int // write or flush 1, 2 … of the disk fails, and no other
 	FullDisks    int
 	SizeLimits   int
 	HostileJobs  int           // of each store
@@ -125,7 +124,6 @@ func (w Wanted) ofStores(p *plan) {
 		{w.Splits, 12, canSplit, apart, split},
 		{w.PowerCuts, 10, canCutPower, s("power", "sqlite", onMachine), cutPower},
 		{w.DiskErrors, 10, canCutPower, s("eio", "sqlite", onMachine), failDisk},
-		{w.Hiccups, 10, canCutPower, s("hiccup", "sqlite", onMachine), hiccup},
 		{w.FullDisks, 6, canMount, s("full", "sqlite", onTinyDisk), fillDisk},
 		{w.SizeLimits, 6, canMount, s("limit", "sqlite", nil), limitFiles},
 	} {
