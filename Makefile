@@ -74,6 +74,10 @@ fuzz: ## fuzz every target, each for FUZZTIME
 chaos: ## break the queue in every way and check its promises (root for some; up to 45 minutes; SEED=1)
 	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -tags failpoints -run 'TestChaos|TestTakeover' ./internal/chaos -chaos.minutes=45 -chaos.seed=$(or $(SEED),1)
 
+.PHONY: faults
+faults: ## do to files, jobs, disks and logs what happens to them in the end; prints a table (root for some; 15 minutes; SEED=1 ONLY=F22,disk SCALE=1)
+	CGO_ENABLED=0 go test -count=1 -v -timeout 60m -run TestFaults ./internal/faults -faults.scale=$(or $(SCALE),1) -faults.seed=$(or $(SEED),1) -faults.only=$(ONLY)
+
 .PHONY: soak
 soak: ## an hour of busy workers, in which no lease may end
 	CGO_ENABLED=0 go test -count=1 -v -timeout 90m -run TestChaos ./internal/chaos -chaos.soak=1h

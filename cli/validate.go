@@ -20,6 +20,11 @@ func validate(ctx context.Context, e *environment) error {
 	if err != nil {
 		return err
 	}
+	if f.StorageSecret == "" { // else it is only read where it is needed
+		if _, err := e.placeOf(ctx, f); err != nil {
+			return err
+		}
+	}
 	unknown := e.unknownFunctions(f.Jobs)
 	if e.json() {
 		return e.document(struct {

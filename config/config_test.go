@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/config"
@@ -74,5 +75,44 @@ func TestBad(t *testing.T) {
 			}
 			golden(t, strings.TrimSuffix(name, ".yaml")+".txt", err.Error()+"\n")
 		})
+	}
+}
+
+// TestBadMore does so with small files, of which each archive has many, with
+// what is said about them after each.
+func TestBadMore(t *testing.T) {
+	names, err := filepath.Glob("testdata/bad/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, name := range names {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all txtar.Archive
+		for _, f := range archive.Files {
+			if !strings.HasSuffix(f.Name, ".yaml") {
+				continue
+			}
+			n++
+			_, err := config.Parse(context.Background(), f.Name, f.Data, options())
+			var d config.Diagnostics
+			if !errors.As(err, &d) || !errors.Is(err, jobcontrol.ErrInvalid) {
+				t.Errorf("%s: %s: Parse: %v, want Diagnostics", name, f.Name, err)
+				continue
+			}
+			for _, one := range d {
+				if one.Pos.Line == 0 {
+					t.Errorf("%s: no place: %v", name, one)
+				}
+			}
+			all.Files = append(all.Files, f, txtar.File{Name: strings.TrimSuffix(f.Name, ".yaml") + ".txt", Data: []byte(err.Error() + "\n")})
+		}
+		golden(t, name, string(txtar.Format(&all)))
+	}
+	if n < 220 {
+		t.Errorf("only %d files", n)
 	}
 }

@@ -190,6 +190,8 @@ func (d *document) explain(err error) (line, column int, message, hint string) {
 	case e.Message == "did not find expected key", e.Message == "did not find expected '-' indicator":
 		return line, column, "this does not continue what is above", fmt.Sprintf(
 			"line %d begins a block: check the indentation, and quotes within quotes", e.ContextMark.Line)
+	case e.Message == "could not find expected ':'":
+		return e.ContextMark.Line, e.ContextMark.Column, "this key has no value: a colon is missing", "a text of several lines is indented deeper than its key"
 	case e.Message == "did not find expected node content":
 		return line, column, "a value is missing", "is a bracket above not closed?"
 	case strings.HasPrefix(e.Message, "unknown anchor"):

@@ -28,8 +28,7 @@ type disk struct {
 	cached  []write // since the last flush, in order
 	broken  bool    // every request fails
 	flushes int
-	left    int  // writes and flushes until one fails, from which on broken is set; 0: none does
-	once    bool // only that one fails
+	left    int // writes and flushes until one fails, from which on broken is set; 0: none does
 }
 
 // write is a write that was acknowledged and not flushed.
@@ -74,12 +73,11 @@ func (d *disk) fail() {
 	d.broken = true
 }
 
-// failAt makes the n-th write or flush from now fail; once: only that one, else
-// every request from then on.
-func (d *disk) failAt(n int, once bool) {
+// failAt makes the n-th write or flush from now fail, and every request from then on.
+func (d *disk) failAt(n int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left, d.once = n, once
+	d.left = n
 }
 
 // failed tells whether the write or flush that failAt told has failed.
@@ -243,7 +241,7 @@ func (d *disk) transfer(code uint32, body []byte) ([]byte, syscall.Errno) {
 	defer d.mu.Unlock()
 	if code != fuseRead && d.left > 0 {
 		if d.left--; d.left == 0 {
-			d.broken = !d.once
+			d.broken = true
 			return nil, syscall.EIO
 		}
 	}

@@ -25,7 +25,7 @@ type Wanted struct {
 	Partitions   int
 	Splits       int // of network namespaces
 	PowerCuts    int
-	DiskErrors   int // writes and flushes of the disk, one after the other
+	DiskErrors   int // from write or flush 1, 2 … of the disk on
 	FullDisks    int
 	SizeLimits   int
 	HostileJobs  int           // of each store

@@ -141,16 +141,15 @@ func (t *trial) cutOnce(ctx context.Context) error {
 	return t.again(ctx)
 }
 
-// failDisk has the k-th write or flush of the disk fail, for k from 1 to n: that
-// one alone, or all from then on. What the disk has flushed is what is there
-// after a restart of the machine.
+// failDisk has the k-th write or flush of the disk fail, and all from then on, for
+// k from 1 to n. What the disk has flushed is what is there after a restart of the
+// machine.
 func failDisk(n int) func(context.Context, *trial) error {
 	return func(ctx context.Context, t *trial) error {
 		for k := range n {
 			pause(ctx, t.among(50*time.Millisecond, 200*time.Millisecond))
-			once := t.rng.IntN(2) == 0
-			t.fault("write %d of the disk fails, alone: %v", k+1, once)
-			t.machine.disk.failAt(k+1, once)
+			t.fault("from write %d on the disk fails", k+1)
+			t.machine.disk.failAt(k + 1)
 			for deadline := time.Now().Add(5 * time.Second); !t.machine.disk.failed(); pause(ctx, 5*time.Millisecond) {
 				if time.Now().After(deadline) {
 					return fmt.Errorf("the disk was not written %d times", k+1)

@@ -86,10 +86,10 @@ func (t *trial) changed(now, before *image) (pages []int) {
 
 // damaged damages a store again and again, and looks who notices.
 func damaged(ctx context.Context, t *trial) {
-	before, now := t.images(ctx, scaled(10<<20, 1<<20))
+	before, now := t.images(ctx, scaled(10<<20, 256<<10))
 	path := filepath.Join(t.dir, "damaged.db")
 	count := map[string]int{}
-	n := scaled(500, 3*len(damages))
+	n := scaled(500, 2*len(damages))
 	for i := range n {
 		d := &damages[i%len(damages)]
 		bad := image{bytes.Clone(now.file), bytes.Clone(now.wal), bytes.Clone(now.shm), now.content}
@@ -198,9 +198,9 @@ func (t *trial) images(ctx context.Context, size int) (before, now *image) {
 	defer s.Close()
 	t.must(s.Install(ctx))
 	d := newDays(t, s)
-	d.pass, d.large = func(float64) {}, 3000
+	d.pass, d.large = func(float64) {}, 20_000
 	for day := 0; ; day++ {
-		d.execute(ctx, 0, 400)
+		d.execute(ctx, 0, 200)
 		i := t.take(ctx, s, path)
 		switch {
 		case len(i.file) < size || len(i.wal) == 0:

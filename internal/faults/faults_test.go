@@ -55,21 +55,26 @@ var catalogue = slices.Concat(processFaults, diskFaults, sizeFaults, streamFault
 func TestFaults(t *testing.T) {
 	names := strings.FieldsFunc(*only, func(r rune) bool { return r == ',' })
 	var rows []*trial
-	for i := range catalogue {
-		f := &catalogue[i]
-		if len(names) > 0 && !slices.Contains(names, f.name) {
-			continue
+	t.Run("all", func(t *testing.T) {
+		for i := range catalogue {
+			f := &catalogue[i]
+			if len(names) > 0 && !slices.Contains(names, f.name) {
+				continue
+			}
+			t.Run(f.name, func(t *testing.T) {
+				x := &trial{T: t, fault: f, dir: t.TempDir(), rng: rand.New(rand.NewPCG(*seed, uint64(i)))}
+				rows = append(rows, x)
+				if !timed() {
+					t.Parallel()
+				}
+				begin := time.Now()
+				defer func() { x.took = time.Since(begin) }()
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+				defer cancel()
+				f.do(ctx, x)
+			})
 		}
-		t.Run(f.name, func(t *testing.T) {
-			x := &trial{T: t, fault: f, dir: t.TempDir(), rng: rand.New(rand.NewPCG(*seed, uint64(i)))}
-			rows = append(rows, x)
-			begin := time.Now()
-			defer func() { x.took = time.Since(begin) }()
-			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-			defer cancel()
-			f.do(ctx, x)
-		})
-	}
+	})
 	if len(rows) == 0 {
 		t.Fatalf("there is no fault %s", *only)
 	}

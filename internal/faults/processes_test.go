@@ -38,7 +38,7 @@ func slowest(took []time.Duration) float64 {
 var hostileEnds = []string{"exit", "fail", "timeout", "cancel", "kill"}
 
 func hostile(ctx context.Context, t *trial) {
-	rounds := scaled(2*len(hostileEnds), 2)
+	rounds := scaled(2*len(hostileEnds), 1)
 	orphans, hidden := 0, 0
 	for round := range rounds {
 		end := hostileEnds[(round+int(*seed)*3)%len(hostileEnds)]
@@ -196,10 +196,20 @@ func registerHostile(reg *jobcontrol.Registry) {
 		_, err = fmt.Fprintf(f, "%d\n", x.Build)
 		return errors.Join(err, f.Close())
 	})
+	jobcontrol.Handle(reg, "hostile:say", func(ctx context.Context, said struct {
+		Text string `json:"text"`
+	},
+	) (jobcontrol.None, error) {
+		jobcontrol.Logger(ctx, said.Text).Info(said.Text, said.Text, said.Text)
+		if err := jobcontrol.Report(ctx, said.Text, 1, 2, said.Text); err != nil {
+			return jobcontrol.None{}, err
+		}
+		return jobcontrol.None{}, fmt.Errorf("%s: %w", said.Text, errors.New(said.Text))
+	})
 	handle("panic", func(context.Context) error { panic("on purpose") })
 	handle("nil", func(context.Context) error {
-		var m map[string]int
-		m["x"] = 1
+		var p *time.Time
+		_ = p.String()
 		return nil
 	})
 	handle("error-panic", func(context.Context) error { panic(errors.New("on purpose")) })
@@ -208,7 +218,7 @@ func registerHostile(reg *jobcontrol.Registry) {
 	handle("deadlock", func(context.Context) error {
 		var mu sync.Mutex
 		mu.Lock()
-		mu.Lock() //nolint:staticcheck // that is the point
+		mu.Lock()
 		return nil
 	})
 	handle("wait", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
@@ -246,7 +256,7 @@ func misbehaving(ctx context.Context, t *trial) {
 		t.Logf("the worker said: %s", w.said())
 	}
 	t.none(exits, "worker exits")
-	wrong, took := 0, []time.Duration{}
+	wrong := 0
 	for _, b := range t.builds(ctx, dir) {
 		var i int
 		if n, _ := fmt.Sscanf(b.Job, "f%d", &i); n != 1 {
@@ -263,7 +273,7 @@ func misbehaving(ctx context.Context, t *trial) {
 	}
 	t.none(wrong, "wrong ends")
 	if timed() {
-		took = t.attempts(ctx, dir)
+		took := t.attempts(ctx, dir)
 		t.figure("slot back after %.2f s of 0.3", slowest(took))
 		if slowest(took) > 5.3 {
 			t.Errorf("a slot was taken for %.2f s", slowest(took))

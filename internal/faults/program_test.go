@@ -36,10 +36,19 @@ type ran struct {
 	took     time.Duration
 }
 
+// patience is how long a command line may take that is not made to take long.
+const patience = 90 * time.Second
+
 // run executes a command line.
 func (t *trial) run(ctx context.Context, dir string, args ...string) ran {
 	t.Helper()
-	return t.finish(command(ctx, dir, args...))
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	r := t.finish(command(ctx, dir, args...))
+	if ctx.Err() != nil {
+		t.Errorf("%v: it did not end within %v", args, patience)
+	}
+	return r
 }
 
 // finish executes a command that was made.
@@ -48,16 +57,39 @@ func (t *trial) finish(c *exec.Cmd) ran {
 	var out, errs bytes.Buffer
 	c.Stdout, c.Stderr = &out, &errs
 	begin := time.Now()
-	err := c.Run()
+	t.must(c.Start())
+	most := make(chan int)
+	ended := make(chan bool)
+	go func() { most <- highWater(c.Process.Pid, ended) }()
+	err := c.Wait()
+	close(ended)
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	usage := c.ProcessState.SysUsage().(*syscall.Rusage)
-	r := ran{out.String(), errs.String(), c.ProcessState.ExitCode(), int(usage.Maxrss >> 10), time.Since(begin)}
+	r := ran{out.String(), errs.String(), c.ProcessState.ExitCode(), <-most, time.Since(begin)}
 	if strings.Contains(r.err, "panic:") || strings.Contains(r.err, "goroutine ") {
 		t.Errorf("%v: it panicked:\n%.2000s", c.Args[1:], r.err)
 	}
 	return r
+}
+
+// highWater is the most memory that a process has had, in MiB, as it was last
+// seen. What wait tells begins with what this process had when it made that one.
+func highWater(pid int, ended <-chan bool) (mib int) {
+	for tick := time.NewTicker(5 * time.Millisecond); ; {
+		status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // it may have ended
+		if _, rest, ok := strings.Cut(string(status), "VmHWM:"); ok {
+			kib := 0
+			_, _ = fmt.Sscan(rest, &kib) // digits
+			mib = max(mib, kib>>10)
+		}
+		select {
+		case <-ended:
+			tick.Stop()
+			return mib
+		case <-tick.C:
+		}
+	}
 }
 
 // decoded executes a command line that prints a JSON document.

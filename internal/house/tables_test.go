@@ -35,6 +35,7 @@ var layout = map[string][]string{
 	"internal/crash":         {".", "graph", "engine", "executor", "worker", "scheduler", "store/sqlite", "store/postgres"},
 	"internal/dojobbermodel": {},
 	"internal/fault":         {},
+	"internal/faults":        {},
 	"internal/house":         {},
 	"internal/pgtest":        {},
 	"internal/pgtest/serve":  {"internal/pgtest"},

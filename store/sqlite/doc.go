@@ -78,7 +78,18 @@
 // output error the handle writes nothing any more, and the program has to start
 // again. A full disk and a busy database refuse a write and are over when they
 // are over. A file that was deleted or replaced, and a damaged one, are errors
-// of the code Unavailable that name the file. Fail points (package fault):
+// of the code Unavailable that name the file. After an error of the first and the
+// third kind (its method Final tells) a handle never answers again: the store has to be opened anew.
+//
+// SQLite takes from a write-ahead log what comes before the first frame that is not as
+// it should be, and nothing where the log is missing. So Open looks first
+// (wal.go) and refuses a file whose log was deleted, if its index tells of writes that
+// are not in the file, or was damaged, if whole transactions follow the damage.
+// What it cannot see: a log that was cut short or deleted with its index, which
+// is the store as it was before; and other bytes within a stored value, since
+// SQLite keeps no checksums of pages: that is for the file system, or backups.
+//
+// Fail points (package fault):
 // sqlite.NAME.before and .after inside the transaction of each write, with NAME
 // one of create, create-many, claim, give-back, promote, steer, claim-cleanup,
 // put-services, reset-service, start, ran, retry, finish, cancel, cleaned, report, clean,

@@ -91,6 +91,9 @@ func lostLog(path string) (bool, error) {
 	if err != nil || !os.SameFile(before, after) {
 		return false, nil // likewise
 	}
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, fs.ErrNotExist) {
+		return false, err // somebody else has just opened it
+	}
 	return ahead(index), nil
 }
 

@@ -2,10 +2,12 @@ package sqlite
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -120,4 +122,30 @@ func TestLogIsWritten(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+}
+
+// TestLogComesAndGoes: the last one who closes a file takes log and index away,
+// while others open it.
+func TestLogComesAndGoes(t *testing.T) {
+	s, _ := openTest(t, Options{})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 60 {
+				s, err := Open(context.Background(), s.path, Options{})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_, err = s.Register(context.Background(), jobcontrol.Process{}, 0)
+				if err := errors.Join(err, s.Close()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
