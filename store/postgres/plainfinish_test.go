@@ -177,6 +177,7 @@ func TestFinishThenEnds(t *testing.T) {
 	s, other, l, _ := openPair(t)
 	lone(t, s, "a", 2)
 	builds := claim(t, s, l, 2)
+	s.opts.Writers = 1 // the second end waits for the first
 	locked, finish := make(chan struct{}), make(chan struct{})
 	held := make(chan error, 1)
 	go func() {
