@@ -468,3 +468,85 @@ func TestForEachEnqueue(t *testing.T) {
 		}
 	})
 }
+
+// TestNoItems holds that jobs whose ids look like those of items are dependencies
+// as any other.
+func TestNoItems(t *testing.T) {
+	onEachStore(t, func(t *testing.T, open opener) {
+		ctx, begun, over := context.Background(), make(chan string, 2), make(chan struct{})
+		h := build(t, open(t), 2, map[string]function{
+			"deploy": func(ctx context.Context, _ *house, x *jobcontrol.Execution) (any, error) {
+				begun <- x.Job.ID
+				select {
+				case <-over:
+				case <-ctx.Done():
+				}
+				return nil, ctx.Err()
+			},
+		},
+			&jobcontrol.Job{ID: "deploy[eu]", Run: call("deploy")},
+			&jobcontrol.Job{ID: "deploy", Dependencies: []string{"deploy[eu]"}},
+		)
+		h.pool(t, nil)
+		run := h.submit(t, jobcontrol.Request{Verb: jobcontrol.VerbRun, Jobs: []string{"deploy"}})
+		<-begun
+		list, err := h.Builds(ctx, jobcontrol.BuildFilter{Run: run.ID, Job: "deploy"})
+		if err != nil || len(list) != 1 {
+			t.Fatal(list, err)
+		}
+		if _, err := h.Steer(ctx, list[0].ID, jobcontrol.ToCancel); err != nil {
+			t.Fatal(err)
+		}
+		close(over)
+		h.finish(t, run.ID)
+		if list, err = h.Builds(ctx, jobcontrol.BuildFilter{Run: run.ID, Job: "deploy[eu]"}); err != nil || list[0].State != jobcontrol.Successful || list[0].Stopping != "" {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// TestForEachNothingGood holds that one item must succeed where that is enough.
+func TestForEachNothingGood(t *testing.T) {
+	eachWay(t, func(t *testing.T, store jobcontrol.Store, do executing) {
+		h := pages(t, store, badItems("b"), func(p *jobcontrol.Job) { p.ForEach.Partial = true }, "skip", "b")
+		run := do(h, jobcontrol.Request{Verb: jobcontrol.VerbBuild, Jobs: []string{"process"}, Deps: "all"})
+		list, err := h.Builds(context.Background(), jobcontrol.BuildFilter{Run: run.ID, Job: "process"})
+		if err != nil || len(list) != 1 || list[0].State != jobcontrol.Failed {
+			t.Errorf("%+v, %v", list, err)
+		}
+	})
+}
+
+// TestForEachTooLarge holds that items have the limits of arguments, each and together.
+func TestForEachTooLarge(t *testing.T) {
+	large := strings.Repeat("x", jobcontrol.MaxArguments)
+	eachWay(t, func(t *testing.T, store jobcontrol.Store, do executing) {
+		for what, c := range map[string]struct {
+			base string
+			list []string
+		}{
+			"more than 1048576; store it": {"", []string{large}},
+			"67108864 bytes":              {large, make([]string, 70)},
+		} {
+			for i := range c.list {
+				c.list[i] += fmt.Sprint(i)
+			}
+			h := pages(t, store, badItems(), func(p *jobcontrol.Job) {
+				p.Kwargs["more"] = c.base
+				p.ForEach.Items = anyList(c.list)
+			})
+			run := do(h, jobcontrol.Request{Verb: jobcontrol.VerbBuild, Jobs: []string{"process"}, Deps: "all"})
+			list, err := h.Builds(context.Background(), jobcontrol.BuildFilter{Run: run.ID, Job: "process"})
+			if err != nil || len(list) != 1 || list[0].Failure == nil || !strings.Contains(list[0].Failure.Message, what) {
+				t.Errorf("%s: %+v, %v", what, list, err)
+			}
+		}
+	})
+}
+
+func anyList(texts []string) (out []any) {
+	for _, s := range texts {
+		out = append(out, s)
+	}
+	return out
+}

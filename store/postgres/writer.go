@@ -127,6 +127,8 @@ func (w *writer) add(q *queued) (itself, ok bool) {
 	w.waiting += q.op.size()
 	if itself = w.writing == 0 || w.writing < w.s.opts.Writers && w.helps(); itself {
 		w.writing++
+	} else if len(w.queue) == 1 && w.writing < w.s.opts.Writers {
+		time.AfterFunc(stuckFor, w.help)
 	}
 	if q.then != nil && w.ends[q.ctx] == nil && q.ctx.Done() != nil {
 		if w.ends == nil {
@@ -221,6 +223,23 @@ func (w *writer) next() (more bool) {
 	w.writing--
 	w.idle.Broadcast()
 	return false
+}
+
+// stuckFor is how long operations wait for a transaction that may be waiting itself,
+// for a row that somebody else has locked.
+const stuckFor = 20 * time.Millisecond
+
+// help has another one write if something waits still.
+func (w *writer) help() {
+	w.mu.Lock()
+	ok := len(w.queue) > 0 && w.writing < w.s.opts.Writers && !w.closed
+	if ok {
+		w.writing++
+	}
+	w.mu.Unlock()
+	if ok {
+		w.run()
+	}
 }
 
 // helps tells whether it is good that another one writes beside those who do.

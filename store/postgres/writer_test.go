@@ -414,3 +414,57 @@ func TestDeadInTransaction(t *testing.T) {
 		}
 	}
 }
+
+// TestStuckTransaction holds that a transaction that waits for what somebody else has
+// locked keeps nothing else from being written.
+func TestStuckTransaction(t *testing.T) {
+	t.Parallel()
+	s, other, l, _ := openPair(t)
+	ctx := context.Background()
+	lone(t, s, "x", 1)
+	lone(t, s, "y", 1)
+	var y jobcontrol.Claim
+	for _, b := range claim(t, s, l, 2) {
+		if b.Job == "y" {
+			y = b.Claim
+		}
+	}
+	locked, over, ended := make(chan struct{}), make(chan struct{}), make(chan error, 2)
+	go func() {
+		ended <- other.write(ctx, "lock", func(t *tx) error {
+			if _, err := t.exec(`SELECT 1 FROM {heads} WHERE job = 'x' FOR UPDATE`); err != nil {
+				return err
+			}
+			close(locked)
+			<-over
+			return nil
+		})
+	}()
+	<-locked
+	go func() {
+		_, _, err := s.CreateRun(ctx, loneBuild(t, "x"))
+		ended <- err
+	}()
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) { // until that one is being written
+		s.w.mu.Lock()
+		stuck := s.w.writing > 0
+		s.w.mu.Unlock()
+		if stuck || time.Since(begin) > 10*time.Second {
+			break
+		}
+	}
+	limited, cancel := context.WithTimeout(ctx, 3*time.Second) // which is shorter than they wait for a lock
+	defer cancel()
+	if _, _, err := s.CreateRun(limited, loneBuild(t, "y")); err != nil {
+		t.Error("create:", err)
+	}
+	if _, err := s.Finish(limited, y, success(1)); err != nil {
+		t.Error("finish:", err)
+	}
+	close(over)
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
