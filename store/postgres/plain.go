@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
 	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
@@ -245,8 +246,14 @@ func (w *writer) createGroups(c *conn, groups []*group) (sent bool, told news, e
 	for i, g := range groups {
 		g.queue(c, &ids[i], &at[i])
 	}
+	if err := fault.Point("postgres.commit.before"); err != nil {
+		return false, told, unavailable(err)
+	}
 	if err := c.send(); err != nil {
 		return codeOf(err) == "" || disconnected(err), told, err
+	}
+	if err := fault.Point("postgres.commit.after"); err != nil {
+		return true, told, unavailable(err)
 	}
 	for i, g := range groups {
 		if len(ids[i]) != g.size {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jobcontrol/jobcontrol/internal/fault"
 )
 
 // writer writes what comes in thousands: plain new builds, ends of attempts,
@@ -381,7 +380,7 @@ func (w *writer) transaction(c *conn, batch []*queued) (sent bool, told news, er
 	if err != nil {
 		return false, told, err
 	}
-	if len(creates) == len(batch) && !fault.Enabled {
+	if len(creates) == len(batch) {
 		if groups := grouped(creates, refs); groups != nil {
 			return w.createGroups(c, groups)
 		}
