@@ -69,6 +69,9 @@ func (t *table) render(s *streams) string {
 	}
 	var b strings.Builder
 	for _, row := range t.rows {
+		for len(row) > 0 && row[len(row)-1].text == "" {
+			row = row[:len(row)-1] // no line ends in spaces
+		}
 		for i, c := range row {
 			pad := strings.Repeat(" ", widths[i]-width(c.text))
 			if c.right {

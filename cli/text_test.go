@@ -92,7 +92,7 @@ func TestTable(t *testing.T) {
 	tab.add("日本", "wide")
 	tab.add(cell{text: "7", right: true}, "right\nedge")
 	tab.add("long id", "")
-	want := "Id       Title\n日本     wide\n      7  right⏎edge\nlong id  \n"
+	want := "Id       Title\n日本     wide\n      7  right⏎edge\nlong id\n"
 	if diff := cmp.Diff(want, tab.render(s)); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
