@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"strings"
@@ -42,10 +43,29 @@ func (w *world) expanded(items ...string) made {
 	return m
 }
 
+// wholes is graph whose job j has items.
+func (w *world) wholes(nodes ...string) jobcontrol.NewRun {
+	w.Helper()
+	n := w.graph(nodes...)
+	for i := range n.Builds {
+		b := &n.Builds[i]
+		if b.Build.Job != "j" {
+			continue
+		}
+		var job jobcontrol.Job
+		w.ok(json.Unmarshal(b.Definition, &job))
+		job.ForEach = &jobcontrol.ForEach{Items: []any{}}
+		var err error
+		b.Definition, b.Hash, err = job.Definition()
+		w.ok(err)
+	}
+	return n
+}
+
 // testExpand: an expanded build waits for those of its items, which are like it
 // and of its Run, and is due again when the last one is final.
 func testExpand(w *world) {
-	n := w.graph("a", "j<a", "z<j")
+	n := w.wholes("a", "j<a", "z<j")
 	n.Builds[1].Build.Service, n.Builds[1].Build.Priority = "s", 3
 	m := w.create(n)
 	w.finish(m, "a", jobcontrol.Successful)
@@ -133,7 +153,7 @@ func testExpand(w *world) {
 // that were taken for its items.
 func testExpandNone(w *world) {
 	for _, lease := range []*jobcontrol.Lease{&w.l, nil} {
-		n := w.graph("j")
+		n := w.wholes("j")
 		n.Grows, n.Lease = true, lease
 		m := w.create(n)
 		w.equal("lone", false, m.Lone)
@@ -192,7 +212,7 @@ func testExpandEnds(w *world) {
 
 	// An item that is lost for good.
 	zombie := w.register(20)
-	n := w.graph("j")
+	n := w.wholes("j")
 	n.Grows, n.Lease = true, &zombie
 	m = w.create(n)
 	e := w.expansion(1, "j")
@@ -209,7 +229,7 @@ func testExpandEnds(w *world) {
 // goes on with what is left.
 func testExpandAdopt(w *world) {
 	zombie := w.register(21)
-	n := w.graph("j", "z<j")
+	n := w.wholes("j", "z<j")
 	n.Lease = &zombie
 	m := w.create(n)
 	e := w.expansion(1, "j", "x", "y")
@@ -433,7 +453,7 @@ func testExpandPrune(w *world) {
 	o := &old{world: w}
 	taken := o.lone("j[x]", jobcontrol.Successful, nil)
 	o.lone("j[x]", jobcontrol.Successful, nil)
-	n := w.graph("j")
+	n := w.wholes("j")
 	n.Grows = true
 	m := w.create(n)
 	e := w.expansion(1, "j", "y")
