@@ -202,7 +202,7 @@ func (c *campaign) soak() {
 func (w Wanted) divided(by int) Wanted {
 	for _, n := range []*int{
 		&w.PointKills, &w.OtherKills, &w.RandomKills, &w.Stops, &w.PointStops, &w.StaleWrites, &w.Wakes, &w.Poison, &w.ServerKills, &w.Cuts,
-		&w.Partitions, &w.Splits, &w.PowerCuts, &w.DiskErrors, &w.FullDisks, &w.SizeLimits, &w.HostileJobs,
+		&w.Partitions, &w.Splits, &w.PowerCuts, &w.DiskErrors, &w.Hiccups, &w.FullDisks, &w.SizeLimits, &w.HostileJobs,
 	} {
 		if *n > 0 {
 			*n = max(1, *n/by)
