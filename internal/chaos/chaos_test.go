@@ -19,15 +19,16 @@ import (
 
 // The flags of the long forms.
 var (
-	minutes  = flag.Int("chaos.minutes", 0, "how long the long form may take; 0: only the short form")
-	seed     = flag.Uint64("chaos.seed", 1, "what the faults are drawn from")
-	only     = flag.String("chaos.only", "", "numbers of the scenarios to execute, such as 3,17; or a part of their names")
-	from     = flag.Int("chaos.from", 1, "the number of the scenario to begin with")
-	parallel = flag.Int("chaos.parallel", 3, "clusters at a time")
-	keep     = flag.String("chaos.dir", "", "where the directories of scenarios with violations are kept; default: a temporary one")
-	soakFor  = flag.Duration("chaos.soak", 0, "how long the soak takes, instead of everything else")
-	longTTL  = flag.Bool("chaos.default-lease", false, "the soak has the default lease of 15 s")
-	quick    = flag.Int("chaos.part", 1, "divides all numbers, for a rehearsal")
+	minutes    = flag.Int("chaos.minutes", 0, "how long the long form may take; 0: only the short form")
+	seed       = flag.Uint64("chaos.seed", 1, "what the faults are drawn from")
+	only       = flag.String("chaos.only", "", "numbers of the scenarios to execute, such as 3,17; or a part of their names")
+	from       = flag.Int("chaos.from", 1, "the number of the scenario to begin with")
+	parallel   = flag.Int("chaos.parallel", 3, "clusters at a time")
+	keep       = flag.String("chaos.dir", "", "where the directories of scenarios with violations are kept; default: a temporary one")
+	soakFor    = flag.Duration("chaos.soak", 0, "how long the soak takes, instead of everything else")
+	longTTL    = flag.Bool("chaos.default-lease", false, "the soak has the default lease of 15 s")
+	diskErrors = flag.Int("chaos.disk-errors", 8, "how many writes of a disk fail, each alone")
+	quick      = flag.Int("chaos.part", 1, "divides all numbers, for a rehearsal")
 )
 
 func TestMain(m *testing.M) {
@@ -202,7 +203,7 @@ func (c *campaign) soak() {
 func (w Wanted) divided(by int) Wanted {
 	for _, n := range []*int{
 		&w.PointKills, &w.OtherKills, &w.RandomKills, &w.Stops, &w.PointStops, &w.StaleWrites, &w.Wakes, &w.Poison, &w.ServerKills, &w.Cuts,
-		&w.Partitions, &w.Splits, &w.PowerCuts, &w.DiskErrors, &w.FullDisks, &w.SizeLimits, &w.HostileJobs,
+		&w.Partitions, &w.Splits, &w.PowerCuts, &w.DiskErrors, &w.Hiccups, &w.FullDisks, &w.SizeLimits, &w.HostileJobs,
 	} {
 		if *n > 0 {
 			*n = max(1, *n/by)

@@ -28,7 +28,8 @@ type disk struct {
 	cached  []write // since the last flush, in order
 	broken  bool    // every request fails
 	flushes int
-	left    int // writes and flushes until one fails, from which on broken is set; 0: none does
+	left    int  // writes and flushes until one fails; 0: none does
+	once    bool // that one alone; else broken is set then
 }
 
 // write is a write that was acknowledged and not flushed.
@@ -40,7 +41,7 @@ type write struct {
 const (
 	diskName   = "disk"
 	sector     = 512
-	maxWrite   = 128 << 10
+	maxWrite   = 1 << 20 // no request of the loop device is so long
 	fuseBuffer = maxWrite + 4096
 )
 
@@ -73,11 +74,12 @@ func (d *disk) fail() {
 	d.broken = true
 }
 
-// failAt makes the n-th write or flush from now fail, and every request from then on.
-func (d *disk) failAt(n int) {
+// failAt makes the n-th write or flush from now fail; once: that one alone, else
+// every request from then on.
+func (d *disk) failAt(n int, once bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.left = n
+	d.left, d.once = n, once
 }
 
 // failed tells whether the write or flush that failAt told has failed.
@@ -241,7 +243,7 @@ func (d *disk) transfer(code uint32, body []byte) ([]byte, syscall.Errno) {
 	defer d.mu.Unlock()
 	if code != fuseRead && d.left > 0 {
 		if d.left--; d.left == 0 {
-			d.broken = true
+			d.broken = !d.once
 			return nil, syscall.EIO
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -130,4 +131,56 @@ func countRows(t *testing.T, db *sql.DB) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestDiskTellsOfFailures holds that a write to the device whose part failed is
+// told to have failed: no such write is on the disk without having been told.
+func TestDiskTellsOfFailures(t *testing.T) {
+	if why := canCutPower(); why != "" {
+		t.Skip(why)
+	}
+	m, err := newMachine(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.release(); err != nil {
+			t.Error(err)
+		}
+	})
+	// Its file system is not written meanwhile.
+	device, err := os.OpenFile(m.device, os.O_RDWR|syscall.O_DIRECT, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	buffer, err := syscall.Mmap(-1, 0, 2<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failures := 0
+	for i := range 40 {
+		// Neither begins nor ends with a page, at a place that nobody has read.
+		at, size := int64(i)<<20+1024*int64(1+i%4), 1024*(1+i*i)
+		for part := 1; ; part++ {
+			for j := range buffer[:size] {
+				buffer[j] = byte(i + part + 1)
+			}
+			m.disk.failAt(part, true)
+			_, err := device.WriteAt(buffer[:size], at)
+			failed := m.disk.failed()
+			m.disk.failAt(0, true)
+			if !failed {
+				break // it has fewer parts
+			}
+			failures++
+			if err == nil {
+				t.Errorf("part %d of a write of %d bytes at %d failed, and nobody was told", part, size, at)
+			}
+		}
+	}
+	if failures == 0 {
+		t.Error("nothing failed")
+	}
+	t.Logf("%d failures", failures)
 }

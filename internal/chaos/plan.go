@@ -26,6 +26,7 @@ type Wanted struct {
 	Splits       int // of network namespaces
 	PowerCuts    int
 	DiskErrors   int // from write or flush 1, 2 … of the disk on
+	Hiccups      int // write or flush 1, 2 … of the disk fails, and no other
 	FullDisks    int
 	SizeLimits   int
 	HostileJobs  int           // of each store
@@ -37,7 +38,7 @@ type Wanted struct {
 func Earnest() Wanted {
 	return Wanted{
 		PointKills: 50, OtherKills: 4, RandomKills: 200, Stops: 60, PointStops: 2, StaleWrites: 600, Wakes: 10, Poison: 20, ServerKills: 60,
-		Cuts: 1000, Partitions: 60, Splits: 24, PowerCuts: 50, DiskErrors: 30, FullDisks: 12, SizeLimits: 12, HostileJobs: 200,
+		Cuts: 1000, Partitions: 60, Splits: 24, PowerCuts: 50, DiskErrors: 30, Hiccups: 30, FullDisks: 12, SizeLimits: 12, HostileJobs: 200,
 	}
 }
 
@@ -124,6 +125,7 @@ func (w Wanted) ofStores(p *plan) {
 		{w.Splits, 12, canSplit, apart, split},
 		{w.PowerCuts, 10, canCutPower, s("power", "sqlite", onMachine), cutPower},
 		{w.DiskErrors, 10, canCutPower, s("eio", "sqlite", onMachine), failDisk},
+		{w.Hiccups, 10, canCutPower, s("hiccup", "sqlite", onMachine), hiccup},
 		{w.FullDisks, 6, canMount, s("full", "sqlite", onTinyDisk), fillDisk},
 		{w.SizeLimits, 6, canMount, s("limit", "sqlite", nil), limitFiles},
 	} {

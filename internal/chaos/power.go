@@ -79,11 +79,17 @@ func (m *machine) on() error {
 	if m.disk, err = openDisk(filepath.Join(m.dir, "fuse"), m.image); err != nil {
 		return err
 	}
-	out, err := exec.Command("losetup", "-f", "--show", m.disk.path()).CombinedOutput()
+	// Else a request is done in parts, by pages of the file, and where the first is
+	// written and another fails, the loop device tells nobody.
+	out, err := exec.Command("losetup", "-f", "--show", "--direct-io=on", m.disk.path()).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("losetup: %w: %s", err, out)
 	}
 	m.device = strings.TrimSpace(string(out))
+	limit := filepath.Join("/sys/block", filepath.Base(m.device), "queue/max_sectors_kb")
+	if err := os.WriteFile(limit, fmt.Append(nil, maxWrite>>11), 0o600); err != nil {
+		return err
+	}
 	return command("mount", "-t", "ext4", m.device, m.mount)
 }
 
@@ -144,19 +150,28 @@ func (t *trial) cutOnce(ctx context.Context) error {
 // failDisk has the k-th write or flush of the disk fail, and all from then on, for
 // k from 1 to n. What the disk has flushed is what is there after a restart of the
 // machine.
-func failDisk(n int) func(context.Context, *trial) error {
+func failDisk(n int) func(context.Context, *trial) error { return failWrites(n, "disk errors", false) }
+
+// hiccup is failDisk where only the k-th one fails, and the disk goes on as if
+// nothing had happened. A system forgets then what it could not write, once it has
+// told those who had the file open; who opens it later reads what is not on the disk.
+func hiccup(n int) func(context.Context, *trial) error {
+	return failWrites(n, "single disk errors", true)
+}
+
+func failWrites(n int, figure string, once bool) func(context.Context, *trial) error {
 	return func(ctx context.Context, t *trial) error {
 		for k := range n {
 			pause(ctx, t.among(50*time.Millisecond, 200*time.Millisecond))
-			t.fault("from write %d on the disk fails", k+1)
-			t.machine.disk.failAt(k + 1)
+			t.fault("write %d of the disk fails, alone: %v", k+1, once)
+			t.machine.disk.failAt(k+1, once)
 			for deadline := time.Now().Add(5 * time.Second); !t.machine.disk.failed(); pause(ctx, 5*time.Millisecond) {
 				if time.Now().After(deadline) {
 					return fmt.Errorf("the disk was not written %d times", k+1)
 				}
 			}
 			pause(ctx, t.among(20*time.Millisecond, 300*time.Millisecond))
-			t.figures["disk errors"]++
+			t.figures[figure]++
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
@@ -227,7 +242,7 @@ func onMachine(ctx context.Context, t *trial) error {
 	t.later(func() {
 		t.Cluster.close()
 		if err := m.release(); err != nil {
-			t.fault("release: %v", err)
+			fmt.Fprintln(os.Stderr, "chaos: release:", err) // the journal is closed
 		}
 	})
 	return t.move(ctx, filepath.Join(m.mount, "state.db"))

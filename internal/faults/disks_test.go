@@ -21,7 +21,7 @@ import (
 
 var diskFaults = []fault{
 	{"F20", "power cuts, on a disk that forgets what was not flushed", "nothing acknowledged is lost, the file is whole", powerCuts},
-	{"F21", "from write k on the disk fails (EIO), k = 1, 2 …; full disk; RLIMIT_FSIZE", "nothing acknowledged is lost, the file is whole, work goes on within 5 s of room", failingDisks},
+	{"F21", "write k of the disk fails (EIO), and all from then on, or no other, k = 1, 2 …; full disk; RLIMIT_FSIZE", "nothing acknowledged is lost, the file is whole, work goes on within 5 s of room", failingDisks},
 	{"F22", "a store of 10 MB as a crash left it, with its log: damaged in 13 ways", "damaged structure or log: noticed by open, read or doctor, always", damaged},
 	{"F23", "second server; four workers on one file; file deleted, moved, replaced under a worker; network file system", "refused, naming the process; no build twice, none told busy; nothing written any more; refused", sharedFiles},
 	{"disk", "three days of builds, some with logs, results, failures; pruned at the end of each to the last 24 h (SQLite)", "file and log of day 3 ≤ 1.1 × day 2", sqliteDays},
@@ -50,8 +50,8 @@ func powerCuts(ctx context.Context, t *trial) {
 }
 
 func failingDisks(ctx context.Context, t *trial) {
-	sum := t.play(ctx, chaos.Wanted{DiskErrors: scaled(12, 1), FullDisks: scaled(4, 1), SizeLimits: scaled(4, 1)})
-	for _, name := range []string{"disk errors", "disks filled", "file size limits"} {
+	sum := t.play(ctx, chaos.Wanted{DiskErrors: scaled(12, 1), Hiccups: scaled(20, 1), FullDisks: scaled(4, 1), SizeLimits: scaled(4, 1)})
+	for _, name := range []string{"disk errors", "single disk errors", "disks filled", "file size limits"} {
 		t.n += sum[name]
 		t.figure("%s %d", name, sum[name])
 	}

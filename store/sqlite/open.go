@@ -112,6 +112,9 @@ func (s *Store) open(ctx context.Context, path, pragmas string) error {
 	if s.file, err = identify(s.path); err != nil {
 		return err
 	}
+	if err := forget(s.path + "-wal"); err != nil {
+		return unavailable(err)
+	}
 	if err := s.examineWAL(); err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package sqlite
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -55,4 +57,35 @@ func newBootClock() func() (us int64, boot string, err error) {
 		id, err := boot()
 		return ts.Nano() / 1000, id, err
 	}
+}
+
+// noticed makes the file system tell whether it still keeps what it says. ext4
+// that cannot write its journal goes on without it until something wants to change
+// metadata: until then it says that a file is durable whose size and place are not.
+// The first change of times notices, and the second one is refused.
+func noticed(path string) error {
+	now := []unix.Timespec{{Nsec: unix.UTIME_NOW}, {Nsec: unix.UTIME_NOW}}
+	for range 2 {
+		if err := unix.UtimesNanoAt(unix.AT_FDCWD, path, now, 0); err != nil {
+			return fmt.Errorf("utimensat %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// forget lets the system read a file from the disk again, if nobody else just
+// writes it: after a failed fsync it still has what is not on the disk, as if it were.
+func forget(path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		return fmt.Errorf("fadvise %s: %w", path, err)
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
 	"sync"
@@ -45,6 +46,7 @@ type writer struct {
 	busy   bool      // somebody is writing
 	idle   sync.Cond // nobody is
 	closed bool
+	forgot bool  // what the system had of the log before; see forget
 	fatal  error // nothing is written any more
 }
 
@@ -226,8 +228,9 @@ func (w *writer) serve(batch []*op) {
 func (w *writer) transaction(ops []*op) (again bool) {
 	fail := func(err error) bool {
 		err = w.s.public(err)
-		if deadly(err) || errors.Is(err, errReplaced) {
-			if f := (*final)(nil); !errors.As(err, &f) {
+		f := (*final)(nil)
+		if known := errors.As(err, &f); known || deadly(err) {
+			if !known {
 				err = &final{err}
 			}
 			w.mu.Lock()
@@ -250,6 +253,15 @@ func (w *writer) transaction(ops []*op) (again bool) {
 	}
 	if err := w.begin(); err != nil {
 		return fail(err)
+	}
+	if !w.forgot {
+		// Whoever failed to write the log before this handle had it open was told so,
+		// and this one is not. Nobody else writes now.
+		if err := forget(w.s.path + "-wal"); err != nil {
+			_ = w.control("ROLLBACK") // the first error is the one that matters
+			return fail(unavailable(err))
+		}
+		w.forgot = true
 	}
 	t := w.begun()
 	if err := t.executeAll(ops); err != nil {
@@ -369,7 +381,18 @@ func (w *writer) commit() error {
 	if err := fault.Point("sqlite.commit.after"); err != nil {
 		return unavailable(err)
 	}
-	return w.s.file.same()
+	if err := w.s.file.same(); err != nil || w.s.temp != "" {
+		return err
+	}
+	if err := noticed(w.s.path); err != nil {
+		return &final{&jobcontrol.Error{
+			Code:    jobcontrol.Unavailable,
+			Message: fmt.Sprintf("store unavailable: whether %s keeps the write is unknown", w.s.name),
+			Hint:    "check the disk, then start again",
+			Cause:   err,
+		}}
+	}
+	return nil
 }
 
 // patiently repeats f while the database is busy, until the patience of the
