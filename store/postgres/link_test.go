@@ -113,11 +113,11 @@ func TestStalledLink(t *testing.T) {
 // a transaction be idle.
 func TestLargeMessage(t *testing.T) {
 	t.Parallel()
-	var once atomic.Bool
+	var left atomic.Int64 // bytes until the link stalls, once
 	s, l := behindLink(t, func(data []byte, to io.Writer) {
-		if len(data) > 100<<10 && once.CompareAndSwap(false, true) {
-			_, _ = to.Write(data[:100<<10])
-			data = data[100<<10:]
+		if was := left.Add(-int64(len(data))) + int64(len(data)); was > 0 && was <= int64(len(data)) {
+			_, _ = to.Write(data[:was])
+			data = data[was:]
 			time.Sleep(stall)
 		}
 		_, _ = to.Write(data)
@@ -134,6 +134,7 @@ func TestLargeMessage(t *testing.T) {
 			break
 		}
 	}
+	left.Store(200 << 10)
 	begin := time.Now()
 	if err := s.Report(context.Background(), c, records, nil); err != nil {
 		t.Error(err)
