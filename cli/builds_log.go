@@ -106,6 +106,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 	}
 	defer s.close()
 	p := &logPrinter{streams: e.streams}
+	shown := false
 	for look := 1; ; look++ {
 		final := true
 		if o.follow {
@@ -115,7 +116,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 			}
 		}
 		err := s.client.Log(ctx, o.build, f, func(r jobcontrol.LogRecord) bool {
-			f.AfterSeq = r.Seq
+			f.AfterSeq, shown = r.Seq, true
 			p.record(r)
 			return p.fault == nil && !e.gone()
 		})
@@ -127,6 +128,9 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		case p.fault != nil:
 			return p.fault
 		case final || e.gone():
+			if !shown && !e.json() && !e.gone() {
+				e.note("there are no log records of build %d here", o.build)
+			}
 			return nil
 		}
 		select {

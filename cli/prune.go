@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -67,6 +68,9 @@ The room in the store is used again; an SQLite file does not become smaller by i
 
 // age reads a duration that may be in days or weeks.
 func age(flag, text string) (time.Duration, error) {
+	if n, err := strconv.ParseFloat(text, 64); err == nil && n != 0 {
+		return 0, usage("such as 30d, 12h or 90s", "%s %s has no unit: seconds, or days?", flag, text)
+	}
 	factor, number := time.Duration(1), text
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		factor, number = 24, days+"h"

@@ -29,7 +29,7 @@ func newRunsAgain(e *environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "again N",
 		Short: "Run the jobs of a run again, or those that failed",
-		Long: `Make a new run of the same jobs: with today's definitions, with the arguments that
+		Long: `Make a new run of the same jobs: with today's definitions, with the arguments that were
 given then, each build linked to that of its job in the run. With --failed only
 of the jobs that failed, were blocked or were cancelled; of a job with for_each only
 the items are done again that did not succeed, or have changed.
