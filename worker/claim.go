@@ -163,6 +163,9 @@ func (c *claimer) failed(err error) (again bool) {
 // the end of the lease gives back what it is. It waits until nothing is executed,
 // for a while at a time.
 func (c *claimer) settle() bool {
+	if c.unsure.IsZero() && c.unheard.Load() {
+		c.unsure = time.Now()
+	}
 	if c.unsure.IsZero() {
 		return false
 	}

@@ -48,7 +48,10 @@ func (t *term) claimStep() bool {
 		switch {
 		case errors.Is(err, jobcontrol.ErrLeaseLost):
 			t.lose(err)
-		case err != nil && !errors.Is(err, jobcontrol.ErrUnavailable) && t.life.Err() == nil:
+		case errors.Is(err, jobcontrol.ErrUnavailable) || t.life.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			t.unheard.Store(true)
+			t.hungry.ring()
+		case err != nil && t.life.Err() == nil:
 			t.log.Error("clean-up steps could not be claimed", "error", err)
 		}
 		return false

@@ -15,6 +15,7 @@ import (
 // of its own, claim builds, keep the lease, promote, rescue, look for requests to
 // stop, and execute clean-up steps; slots.go has what they share.
 type term struct {
+	unheard atomic.Bool // a claim of a clean-up step failed, and may have been made all the same
 	*Pool
 	lease jobcontrol.Lease
 	eng   *engine.Engine
