@@ -39,33 +39,18 @@ const logPage = 8
 // logTail is Log with a Tail: it reads from the end of the log.
 func (s *Store) logTail(ctx context.Context, build int64, f jobcontrol.LogFilter, yield func(jobcontrol.LogRecord) bool) error {
 	r := logReader{build: build, f: f}
-	tail := codec.LogTail{Filter: f}
 	if err := s.readOne(ctx, r.exists); err != nil {
 		return err
 	}
 	r.end.Number = math.MaxInt64
-	for more := true; more; {
-		if err := s.readOne(ctx, r.previous); err != nil {
-			return err
+	return s.public(codec.ReadTail(f, func() ([]codec.Chunk, error) {
+		err := s.readOne(ctx, r.previous)
+		if n := len(r.page); n > 0 {
+			r.end.Number = r.page[n-1].Number
 		}
-		for i := 0; i < len(r.page) && more; i++ {
-			var err error
-			if more, err = tail.Add(&r.page[i]); err != nil {
-				return s.public(err)
-			}
-			r.end.Number = r.page[i].Number
-		}
-		if more && len(r.page) < tailPage {
-			tail.End()
-			break
-		}
-	}
-	tail.Yield(yield)
-	return nil
+		return r.page, err
+	}, yield))
 }
-
-// tailPage is how many chunks are read at once from the end of a log: mostly one is enough.
-const tailPage = 2
 
 // logReader hands out the records that a filter selects.
 type logReader struct {
@@ -113,7 +98,7 @@ func (r *logReader) next(c *conn) error {
 
 // previous reads the page before the last chunk that was seen, in reverse.
 func (r *logReader) previous(c *conn) error {
-	return r.read(c, `number < $2 ORDER BY number DESC LIMIT $6`, tailPage)
+	return r.read(c, `number < $2 ORDER BY number DESC LIMIT $6`, codec.TailPage)
 }
 
 func (r *logReader) read(c *conn, which string, n int) error {
