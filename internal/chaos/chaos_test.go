@@ -132,7 +132,7 @@ func (c *campaign) execute(plan []*Scenario) {
 
 // one executes a scenario.
 func (c *campaign) one(s *Scenario) {
-	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute+*soakFor)
 	defer cancel()
 	out, err := s.Run(ctx, c.dir, c.servers)
 	again := fmt.Sprintf("-chaos.seed=%d -chaos.only=%d", s.Seed, s.Number)
