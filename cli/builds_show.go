@@ -36,6 +36,7 @@ type buildDetailJSON struct {
 	Kwargs      any                      `json:"kwargs"` // given for this build; null: the job's
 	Traceback   *string                  `json:"traceback"`
 	ItemOf      *int64                   `json:"item_of"` // the build of which it is an item; null: of none
+	Through     []whyFailureJSON         `json:"through"` // of a blocked one: those that block it
 }
 
 func showBuild(ctx context.Context, e *environment, id int64) error {
@@ -56,15 +57,31 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 	if err != nil {
 		return err
 	}
+	blockers := []whyFailureJSON{}
+	if b.State == jobcontrol.Blocked {
+		x := &explainer{s: s, ctx: ctx}
+		why, err := x.unsatisfied(b)
+		if err != nil {
+			return err
+		}
+		blockers = why.Through
+	}
 	if !e.json() {
 		items, err := itemsOf(ctx, s.client, b)
 		if err != nil {
 			return err
 		}
-		e.print(e.buildText(b, items, attempts, progress))
+		text := e.buildText(b, items, attempts, progress)
+		if len(blockers) > 0 {
+			text += "\n" + e.paint(bold, "What blocks it") + "\n"
+		}
+		for i := range blockers {
+			text += e.whyFailureText(&blockers[i], "    ")
+		}
+		e.print(text)
 		return nil
 	}
-	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress}
+	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress, Through: blockers}
 	d.Failure, d.ItemOf = newFailureJSON(b.Failure, true), orNull(b.ItemOf())
 	if b.Failure != nil {
 		d.Traceback = orNull(b.Failure.Traceback())
