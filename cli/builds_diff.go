@@ -175,7 +175,7 @@ func (e *environment) diffText(d *buildsDiffJSON, old, now *jobcontrol.Build) st
 	field("State", func(b *jobcontrol.Build) any { return stateCell(b.State) })
 	field("Changed", func(b *jobcontrol.Build) any { return changedText(b) })
 	field("Start time", func(b *jobcontrol.Build) any { return clock(b.StartedAt) })
-	field("Duration", func(b *jobcontrol.Build) any { return tookText(b, at) })
+	field("Duration", func(b *jobcontrol.Build) any { return buildDuration(b, at) })
 	field("Attempts", func(b *jobcontrol.Build) any { return itoa(int64(b.Attempts)) })
 	text := t.render(e.streams)
 	same := true
