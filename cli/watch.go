@@ -128,11 +128,9 @@ func (w *watcher) finished(b *jobcontrol.Build) string {
 	}
 	text = strings.TrimRight(text+"  "+word, " ") + "\n"
 	switch {
-	case b.State == jobcontrol.Failed && b.Failure != nil:
+	case b.State == jobcontrol.Failed && b.Failure != nil && w.screen == nil: // there the end tells it
 		text += w.messageText("    ", b.Failure.Message, b.Failure.Causes)
-		if w.screen == nil { // there the end tells more
-			text += fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
-		}
+		text += fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
 	case b.State == jobcontrol.Skipped && b.Failure != nil && b.Failure.Message != "",
 		b.State == jobcontrol.Suspended && b.Failure != nil && b.Failure.Message != "":
 		text += indent("    ", visible(b.Failure.Message))
