@@ -57,7 +57,7 @@ func diffBuilds(ctx context.Context, e *environment, ids []int64) error {
 	builds := make([]*jobcontrol.Build, len(ids))
 	for i, id := range ids {
 		if builds[i], err = s.client.Build(ctx, id); err != nil {
-			return err
+			return orRun(ctx, s.client, err, id)
 		}
 	}
 	if len(builds) == 1 {

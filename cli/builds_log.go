@@ -36,7 +36,7 @@ bytes as they were written. With --format json, one document on each line.`,
   jobcontrol builds log 12 --level warning --since "2026-01-31 08:00"`,
 		Args: arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := number("build", args[0])
+			id, err := e.buildNumber(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		if o.follow {
 			// First the state, then the log: what has ended has no more records.
 			if final, err = s.ended(ctx, o.build, look%rescueEvery == 0); err != nil {
-				return err
+				return orRun(ctx, s.client, err, o.build)
 			}
 		}
 		err := s.client.Log(ctx, o.build, f, func(r jobcontrol.LogRecord) bool {
@@ -124,7 +124,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		p.flush(final)
 		switch {
 		case err != nil:
-			return err
+			return orRun(ctx, s.client, err, o.build)
 		case p.fault != nil:
 			return p.fault
 		case final || e.gone():

@@ -18,7 +18,7 @@ func newBuildsShow(e *environment) *cobra.Command {
 		Short: "Show a build: state, attempts, progress, failure",
 		Args:  arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := number("build", args[0])
+			id, err := e.buildNumber(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 	defer s.close()
 	b, err := s.client.Build(ctx, id)
 	if err != nil {
-		return err
+		return orRun(ctx, s.client, err, id)
 	}
 	attempts, err := s.client.Attempts(ctx, id)
 	if err != nil {
