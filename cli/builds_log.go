@@ -248,9 +248,9 @@ func logger(r jobcontrol.LogRecord) string {
 	}
 	switch {
 	case r.Attempt > 1:
-		name += fmt.Sprintf(" (%s %d)", r.Phase, r.Attempt)
+		name += fmt.Sprintf(" (%s %d)", phaseName(r.Phase), r.Attempt)
 	case r.Phase != "" && r.Phase != jobcontrol.PhaseRun:
-		name += fmt.Sprintf(" (%s)", r.Phase)
+		name += fmt.Sprintf(" (%s)", phaseName(r.Phase))
 	}
 	return name
 }

@@ -233,7 +233,7 @@ func attemptsText(attempts []jobcontrol.Attempt, below bool) string {
 			if !p.Passed {
 				end = "fail"
 			}
-			parts[i] = fmt.Sprintf("%s %s (%s)", p.Phase, end, elapsed(p.Duration))
+			parts[i] = fmt.Sprintf("%s %s (%s)", phaseName(p.Phase), end, elapsed(p.Duration))
 		}
 		fmt.Fprintf(&b, "    %d  %s  %s\n", a.Number, clock(a.StartedAt), strings.Join(parts, ", "))
 		if a.Failure != nil && !(below && n == len(attempts)-1) {

@@ -141,6 +141,14 @@ func buildDuration(b *jobcontrol.Build, now time.Time) string {
 	return elapsed(b.Duration(now))
 }
 
+// phaseName is what a person calls a phase: expand and gather are what for_each does.
+func phaseName(p jobcontrol.Phase) string {
+	if p == jobcontrol.PhaseExpand || p == jobcontrol.PhaseGather {
+		return "for_each"
+	}
+	return string(p)
+}
+
 // progressText is cur/tot (P%), or N/A where nothing was reported.
 func progressText(p *jobcontrol.ProgressNode) string {
 	if p == nil {

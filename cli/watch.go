@@ -86,11 +86,11 @@ func (w *watcher) event(e jobcontrol.Event) {
 func phaseLine(job string, p jobcontrol.Phase, passed bool, f *jobcontrol.Failure) string {
 	switch {
 	case passed:
-		return fmt.Sprintf("%s.%s: pass\n", job, p)
+		return fmt.Sprintf("%s.%s: pass\n", job, phaseName(p))
 	case p == jobcontrol.PhaseRecheck || p == jobcontrol.PhaseCleanup || p == jobcontrol.PhaseExpand || p == jobcontrol.PhaseGather:
-		return fmt.Sprintf("%s.%s: fail \"%s\"\n", job, p, visible(messageOf(f)))
+		return fmt.Sprintf("%s.%s: fail \"%s\"\n", job, phaseName(p), visible(messageOf(f)))
 	}
-	return fmt.Sprintf("%s.%s: fail\n", job, p)
+	return fmt.Sprintf("%s.%s: fail\n", job, phaseName(p))
 }
 
 func messageOf(f *jobcontrol.Failure) string {
