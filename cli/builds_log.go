@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -129,7 +130,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 			return p.fault
 		case final || e.gone():
 			if !shown && !e.json() && !e.gone() {
-				e.note("there are no log records of build %d here", o.build)
+				return s.noRecords(ctx, e, o.build)
 			}
 			return nil
 		}
@@ -139,6 +140,16 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		case <-time.After(followPause):
 		}
 	}
+}
+
+// noRecords tells that no record of a build was to be shown.
+func (s *opened) noRecords(ctx context.Context, e *environment, id int64) error {
+	b, err := s.client.Build(ctx, id)
+	if err != nil {
+		return err
+	}
+	e.note("%s", cmp.Or(emptyLog(ctx, s.client, b), fmt.Sprintf("there are no log records of build %d here", id)))
+	return nil
 }
 
 // ended tells whether nobody executes a build any more: it is final, or the

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -43,7 +44,11 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 		for _, l := range lines {
 			text += "  │ " + cut(l, max(20, columns-5)) + "\n"
 		}
-		text += fmt.Sprintf("  more: jobcontrol builds log %d\n", b.ID)
+		if hint := emptyLog(ctx, c, b); hint != "" {
+			text += "  " + hint + "\n"
+		} else {
+			text += fmt.Sprintf("  more: jobcontrol builds log %d\n", b.ID)
+		}
 	}
 	if rest > 0 {
 		text += fmt.Sprintf("\nand %d more failed; jobcontrol runs show %d lists them\n", rest, run.ID)
@@ -52,6 +57,23 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 		text += "\n"
 	}
 	return text, nil
+}
+
+// emptyLog says that the log of a failed build has nothing, where all that is known
+// of its failure is an exit status, and what to do about it; else it returns "".
+func emptyLog(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) string {
+	if b.State != jobcontrol.Failed || b.Failure == nil || b.Failure.ExitCode == nil || !strings.HasPrefix(b.Failure.Message, "exit status ") {
+		return ""
+	}
+	empty := true
+	err := c.Log(ctx, b.ID, jobcontrol.LogFilter{Tail: 1}, func(jobcontrol.LogRecord) bool {
+		empty = false
+		return false
+	})
+	if err != nil || !empty {
+		return ""
+	}
+	return "its log is empty; `set -x` at the beginning of a script has its commands logged"
 }
 
 // lastLog is the end of what a build logged, without that of its clean-up step. It

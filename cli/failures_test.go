@@ -62,3 +62,27 @@ func TestLastLog(t *testing.T) {
 		}
 	}
 }
+
+// TestEmptyLog: it is told only of a command that failed without a word.
+func TestEmptyLog(t *testing.T) {
+	code, one := 1, []jobcontrol.LogRecord{{Message: "one"}}
+	failed := func(message string, code *int) *jobcontrol.Build {
+		return &jobcontrol.Build{State: jobcontrol.Failed, Failure: &jobcontrol.Failure{Message: message, ExitCode: code}}
+	}
+	for name, c := range map[string]struct {
+		build   *jobcontrol.Build
+		records []jobcontrol.LogRecord
+		want    bool
+	}{
+		"silent":                {failed("exit status 1", &code), nil, true},
+		"it wrote":              {failed("exit status 1", &code), one, false},
+		"it said why":           {failed("no such file", &code), nil, false},
+		"a function":            {failed("exit status 1", nil), nil, false},
+		"a blocked build":       {&jobcontrol.Build{State: jobcontrol.Blocked}, nil, false},
+		"it is tried once more": {&jobcontrol.Build{State: jobcontrol.Scheduled, Failure: failed("exit status 1", &code).Failure}, nil, false},
+	} {
+		if got := emptyLog(t.Context(), &logs{records: c.records}, c.build); (got != "") != c.want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}

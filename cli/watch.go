@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +19,17 @@ type watcher struct {
 	names   int         // the width of the column of job ids
 	unmet   unmetBuilds // of the Run, so far
 	kinds   kinds       // of the jobs that were told
+
+	more func(b *jobcontrol.Build) string // what tells more of a failed build
+}
+
+// watcher shows what c executes, or what it reads of what others do; names is the
+// width of the column of job ids.
+func (e *environment) watcher(ctx context.Context, c jobcontrol.Reader, o executeOptions, names int) *watcher {
+	ctx = context.WithoutCancel(ctx)
+	return &watcher{streams: e.streams, executeOptions: o, names: names, kinds: kinds{}, more: func(b *jobcontrol.Build) string {
+		return cmp.Or(emptyLog(ctx, c, b), "jobcontrol builds log "+itoa(b.ID))
+	}}
 }
 
 // kinds are the kinds of jobs by their ids, as far as they are known.
@@ -130,7 +143,7 @@ func (w *watcher) finished(b *jobcontrol.Build) string {
 	switch {
 	case b.State == jobcontrol.Failed && b.Failure != nil && w.screen == nil: // there the end tells it
 		text += w.messageText("    ", b.Failure.Message, b.Failure.Causes)
-		text += fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
+		text += "    hint: " + w.more(b) + "\n"
 	case b.State == jobcontrol.Skipped && b.Failure != nil && b.Failure.Message != "",
 		b.State == jobcontrol.Suspended && b.Failure != nil && b.Failure.Message != "":
 		text += indent("    ", visible(b.Failure.Message))
