@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -148,7 +147,11 @@ func (s *opened) noRecords(ctx context.Context, e *environment, id int64) error 
 	if err != nil {
 		return err
 	}
-	e.note("%s", cmp.Or(emptyLog(ctx, s.client, b), fmt.Sprintf("there are no log records of build %d here", id)))
+	if emptyLog(ctx, s.client, b) {
+		e.note("%s", (&moreHint{}).of(ctx, s.client, b))
+		return nil
+	}
+	e.note("there are no log records of build %d here", id)
 	return nil
 }
 

@@ -20,7 +20,7 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 	if columns == 0 {
 		columns = 80
 	}
-	text, shown, rest := "", 0, 0
+	text, shown, rest, more := "", 0, 0, moreHint{}
 	for i := range builds {
 		b := &builds[i]
 		if b.State != jobcontrol.Failed {
@@ -44,11 +44,7 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 		for _, l := range lines {
 			text += "  │ " + cut(l, max(20, columns-5)) + "\n"
 		}
-		if hint := emptyLog(ctx, c, b); hint != "" {
-			text += "  " + hint + "\n"
-		} else {
-			text += fmt.Sprintf("  more: jobcontrol builds log %d\n", b.ID)
-		}
+		text += "  more: " + more.of(ctx, c, b) + "\n"
 	}
 	if rest > 0 {
 		text += fmt.Sprintf("\nand %d more failed; jobcontrol runs show %d lists them\n", rest, run.ID)
@@ -59,21 +55,35 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 	return text, nil
 }
 
-// emptyLog says that the log of a failed build has nothing, where all that is known
-// of its failure is an exit status, and what to do about it; else it returns "".
-func emptyLog(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) string {
+// moreHint says what tells more of failed builds.
+type moreHint struct {
+	told bool // what to do about an empty log
+}
+
+// of names the log of a failed build, or says that it is empty.
+func (m *moreHint) of(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) string {
+	switch {
+	case !emptyLog(ctx, c, b):
+		return fmt.Sprintf("jobcontrol builds log %d", b.ID)
+	case m.told:
+		return "its log is empty"
+	}
+	m.told = true
+	return "its log is empty; `set -x` at the beginning of a script has its commands logged"
+}
+
+// emptyLog tells whether all that is known of a failure is an exit status, and the
+// log of the build has nothing either.
+func emptyLog(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) bool {
 	if b.State != jobcontrol.Failed || b.Failure == nil || b.Failure.ExitCode == nil || !strings.HasPrefix(b.Failure.Message, "exit status ") {
-		return ""
+		return false
 	}
 	empty := true
 	err := c.Log(ctx, b.ID, jobcontrol.LogFilter{Tail: 1}, func(jobcontrol.LogRecord) bool {
 		empty = false
 		return false
 	})
-	if err != nil || !empty {
-		return ""
-	}
-	return "its log is empty; `set -x` at the beginning of a script has its commands logged"
+	return err == nil && empty
 }
 
 // lastLog is the end of what a build logged, without that of its clean-up step. It

@@ -81,8 +81,8 @@ func TestEmptyLog(t *testing.T) {
 		"a blocked build":       {&jobcontrol.Build{State: jobcontrol.Blocked}, nil, false},
 		"it is tried once more": {&jobcontrol.Build{State: jobcontrol.Scheduled, Failure: failed("exit status 1", &code).Failure}, nil, false},
 	} {
-		if got := emptyLog(t.Context(), &logs{records: c.records}, c.build); (got != "") != c.want {
-			t.Errorf("%s: %q", name, got)
+		if got := emptyLog(t.Context(), &logs{records: c.records}, c.build); got != c.want {
+			t.Errorf("%s: %v", name, got)
 		}
 	}
 }

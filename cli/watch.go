@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,8 +26,9 @@ type watcher struct {
 // width of the column of job ids.
 func (e *environment) watcher(ctx context.Context, c jobcontrol.Reader, o executeOptions, names int) *watcher {
 	ctx = context.WithoutCancel(ctx)
+	var more moreHint
 	return &watcher{streams: e.streams, executeOptions: o, names: names, kinds: kinds{}, more: func(b *jobcontrol.Build) string {
-		return cmp.Or(emptyLog(ctx, c, b), "jobcontrol builds log "+itoa(b.ID))
+		return more.of(ctx, c, b)
 	}}
 }
 
