@@ -147,7 +147,7 @@ func (s *opened) noRecords(ctx context.Context, e *environment, id int64) error 
 	if err != nil {
 		return err
 	}
-	if emptyLog(ctx, s.client, b) {
+	if silent(b) && emptyLog(ctx, s.client, b) {
 		e.note("%s", (&moreHint{}).of(ctx, s.client, b))
 		return nil
 	}

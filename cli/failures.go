@@ -40,9 +40,14 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 			}
 		}
 		head := line(b.Job) + " failed"
-		text += "\n" + s.paint(red, head) + s.failureSummary(b.Failure, width(head), columns)
+		summary := s.failureSummary(b.Failure, width(head), columns)
+		text += "\n" + s.paint(red, head) + summary
 		for _, l := range lines {
 			text += "  │ " + cut(l, max(20, columns-5)) + "\n"
+		}
+		if f := b.Failure; f != nil && f.ExitCode == nil && strings.ContainsAny(summary, "…⏎") { // what a command says is logged
+			text += fmt.Sprintf("  more: jobcontrol builds show %d\n", b.ID)
+			continue
 		}
 		text += "  more: " + more.of(ctx, c, b) + "\n"
 	}
@@ -57,14 +62,17 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 
 // moreHint says what tells more of failed builds.
 type moreHint struct {
-	told bool // what to do about an empty log
+	told bool // what to do where nothing does
 }
 
-// of names the log of a failed build, or says that it is empty.
+// of names the log of a failed build; where that is empty, what has all of the
+// failure, or, of one that is only an exit status, what to do.
 func (m *moreHint) of(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) string {
 	switch {
 	case !emptyLog(ctx, c, b):
 		return fmt.Sprintf("jobcontrol builds log %d", b.ID)
+	case !silent(b):
+		return fmt.Sprintf("jobcontrol builds show %d", b.ID)
 	case m.told:
 		return "its log is empty"
 	}
@@ -72,12 +80,14 @@ func (m *moreHint) of(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Bu
 	return "its log is empty; `set -x` at the beginning of a script has its commands logged"
 }
 
-// emptyLog tells whether all that is known of a failure is an exit status, and the
-// log of the build has nothing either.
+// silent tells whether all that is known of a failure is an exit status.
+func silent(b *jobcontrol.Build) bool {
+	f := b.Failure
+	return b.State == jobcontrol.Failed && f != nil && f.ExitCode != nil && strings.HasPrefix(f.Message, "exit status ")
+}
+
+// emptyLog tells whether a build is known to have logged nothing.
 func emptyLog(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) bool {
-	if b.State != jobcontrol.Failed || b.Failure == nil || b.Failure.ExitCode == nil || !strings.HasPrefix(b.Failure.Message, "exit status ") {
-		return false
-	}
 	empty := true
 	err := c.Log(ctx, b.ID, jobcontrol.LogFilter{Tail: 1}, func(jobcontrol.LogRecord) bool {
 		empty = false

@@ -63,26 +63,28 @@ func TestLastLog(t *testing.T) {
 	}
 }
 
-// TestEmptyLog: it is told only of a command that failed without a word.
-func TestEmptyLog(t *testing.T) {
-	code, one := 1, []jobcontrol.LogRecord{{Message: "one"}}
+// TestMoreHint: of a failed build its log is named, or, where that is empty, what
+// else has more; what to do where nothing has, once.
+func TestMoreHint(t *testing.T) {
+	code := 1
 	failed := func(message string, code *int) *jobcontrol.Build {
-		return &jobcontrol.Build{State: jobcontrol.Failed, Failure: &jobcontrol.Failure{Message: message, ExitCode: code}}
+		return &jobcontrol.Build{ID: 7, State: jobcontrol.Failed, Failure: &jobcontrol.Failure{Message: message, ExitCode: code}}
 	}
-	for name, c := range map[string]struct {
+	var more moreHint
+	for _, c := range []struct {
+		name    string
 		build   *jobcontrol.Build
 		records []jobcontrol.LogRecord
-		want    bool
+		want    string
 	}{
-		"silent":                {failed("exit status 1", &code), nil, true},
-		"it wrote":              {failed("exit status 1", &code), one, false},
-		"it said why":           {failed("no such file", &code), nil, false},
-		"a function":            {failed("exit status 1", nil), nil, false},
-		"a blocked build":       {&jobcontrol.Build{State: jobcontrol.Blocked}, nil, false},
-		"it is tried once more": {&jobcontrol.Build{State: jobcontrol.Scheduled, Failure: failed("exit status 1", &code).Failure}, nil, false},
+		{"a command that wrote", failed("exit status 1", &code), []jobcontrol.LogRecord{{Message: "one"}}, "jobcontrol builds log 7"},
+		{"a command that wrote nothing", failed("exit status 1", &code), nil, "its log is empty; `set -x` at the beginning of a script has its commands logged"},
+		{"another one", failed("exit status 1", &code), nil, "its log is empty"},
+		{"one that told why", failed("no such customer", &code), nil, "jobcontrol builds show 7"},
+		{"a function", failed("exit status 1", nil), nil, "jobcontrol builds show 7"},
 	} {
-		if got := emptyLog(t.Context(), &logs{records: c.records}, c.build); got != c.want {
-			t.Errorf("%s: %v", name, got)
+		if got := more.of(t.Context(), &logs{records: c.records}, c.build); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }
