@@ -124,7 +124,7 @@ func (s *Jobs) Job(id string) (*Job, error) {
 	e := Errorf(NotFound, "no such job: %q", id)
 	for _, j := range s.jobs {
 		if _, item := ItemKey(j.ID, id); item && j.ForEach != nil {
-			e.Hint = fmt.Sprintf("it is an item of job %q: `jobcontrol builds %s` lists its builds", j.ID, "'"+strings.ReplaceAll(id, "'", `'\''`)+"'")
+			e.Hint = fmt.Sprintf("it is an item of job %q, which `why` explains; `jobcontrol builds %s` lists its builds", j.ID, "'"+strings.ReplaceAll(id, "'", `'\''`)+"'")
 			return nil, e
 		}
 	}

@@ -33,7 +33,12 @@ func newBuilds(e *environment) *cobra.Command {
   jobcontrol builds site --finished --no-success --limit 10
   jobcontrol builds --state failed --run 12
   jobcontrol builds log 34`,
-		Args:              arguments(0, 1, "at most one job"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 && nearHint(args[0], commandNames(cmd)) != "" {
+				return unknownCommand(cmd, args[0])
+			}
+			return arguments(0, 1, "at most one job")(cmd, args)
+		},
 		ValidArgsFunction: e.completeJobs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
@@ -42,7 +47,13 @@ func newBuilds(e *environment) *cobra.Command {
 				}
 				o.job = args[0]
 			}
-			return listBuilds(cmd.Context(), e, o)
+			err := listBuilds(cmd.Context(), e, o)
+			if jobcontrol.CodeOf(err) == jobcontrol.NotFound { // perhaps no job was meant
+				if hint := nearHint(o.job, commandNames(cmd)); hint != "" {
+					return &jobcontrol.Error{Code: jobcontrol.NotFound, Message: err.Error(), Hint: hint}
+				}
+			}
+			return err
 		},
 	}
 	f := cmd.Flags()

@@ -28,7 +28,7 @@ func newBuildsAgain(e *environment) *cobra.Command {
 arguments that were given for that build, and linked to it.`,
 		Args: arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := number("build", args[0])
+			id, err := e.buildNumber(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ func buildAgain(ctx context.Context, e *environment, o againOptions) error {
 	return inForeground(ctx, e, o.executeOptions, needWork, func(ctx context.Context, c jobcontrol.Client, watch jobcontrol.Watch) (*jobcontrol.Run, error) {
 		b, err := c.Build(ctx, o.build)
 		if err != nil {
-			return nil, err
+			return nil, orRun(ctx, c, err, o.build)
 		}
 		if !b.State.Final() {
 			return nil, &jobcontrol.Error{

@@ -33,7 +33,7 @@ func deleteBuilds(ctx context.Context, e *environment, ids []int64) error {
 	defer s.close()
 	for _, id := range ids {
 		if err := s.client.DeleteBuild(ctx, id); err != nil {
-			return err
+			return orRun(ctx, s.client, err, id)
 		}
 		if !e.json() {
 			e.printf("build %d is deleted", id)

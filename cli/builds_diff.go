@@ -57,7 +57,7 @@ func diffBuilds(ctx context.Context, e *environment, ids []int64) error {
 	builds := make([]*jobcontrol.Build, len(ids))
 	for i, id := range ids {
 		if builds[i], err = s.client.Build(ctx, id); err != nil {
-			return err
+			return orRun(ctx, s.client, err, id)
 		}
 	}
 	if len(builds) == 1 {
@@ -175,7 +175,7 @@ func (e *environment) diffText(d *buildsDiffJSON, old, now *jobcontrol.Build) st
 	field("State", func(b *jobcontrol.Build) any { return stateCell(b.State) })
 	field("Changed", func(b *jobcontrol.Build) any { return changedText(b) })
 	field("Start time", func(b *jobcontrol.Build) any { return clock(b.StartedAt) })
-	field("Duration", func(b *jobcontrol.Build) any { return tookText(b, at) })
+	field("Duration", func(b *jobcontrol.Build) any { return buildDuration(b, at) })
 	field("Attempts", func(b *jobcontrol.Build) any { return itoa(int64(b.Attempts)) })
 	text := t.render(e.streams)
 	same := true

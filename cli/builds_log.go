@@ -36,7 +36,7 @@ bytes as they were written. With --format json, one document on each line.`,
   jobcontrol builds log 12 --level warning --since "2026-01-31 08:00"`,
 		Args: arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := number("build", args[0])
+			id, err := e.buildNumber(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		if o.follow {
 			// First the state, then the log: what has ended has no more records.
 			if final, err = s.ended(ctx, o.build, look%rescueEvery == 0); err != nil {
-				return err
+				return orRun(ctx, s.client, err, o.build)
 			}
 		}
 		err := s.client.Log(ctx, o.build, f, func(r jobcontrol.LogRecord) bool {
@@ -124,12 +124,12 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		p.flush(final)
 		switch {
 		case err != nil:
-			return err
+			return orRun(ctx, s.client, err, o.build)
 		case p.fault != nil:
 			return p.fault
 		case final || e.gone():
 			if !shown && !e.json() && !e.gone() {
-				e.note("there are no log records of build %d here", o.build)
+				return s.noRecords(ctx, e, o.build)
 			}
 			return nil
 		}
@@ -139,6 +139,20 @@ func showLog(ctx context.Context, e *environment, o logOptions) error {
 		case <-time.After(followPause):
 		}
 	}
+}
+
+// noRecords tells that no record of a build was to be shown.
+func (s *opened) noRecords(ctx context.Context, e *environment, id int64) error {
+	b, err := s.client.Build(ctx, id)
+	if err != nil {
+		return err
+	}
+	if silent(b) && emptyLog(ctx, s.client, b) {
+		e.note("%s", (&moreHint{}).of(ctx, s.client, b))
+		return nil
+	}
+	e.note("there are no log records of build %d here", id)
+	return nil
 }
 
 // ended tells whether nobody executes a build any more: it is final, or the
@@ -248,9 +262,9 @@ func logger(r jobcontrol.LogRecord) string {
 	}
 	switch {
 	case r.Attempt > 1:
-		name += fmt.Sprintf(" (%s %d)", r.Phase, r.Attempt)
+		name += fmt.Sprintf(" (%s %d)", phaseName(r.Phase), r.Attempt)
 	case r.Phase != "" && r.Phase != jobcontrol.PhaseRun:
-		name += fmt.Sprintf(" (%s)", r.Phase)
+		name += fmt.Sprintf(" (%s)", phaseName(r.Phase))
 	}
 	return name
 }

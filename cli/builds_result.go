@@ -18,7 +18,7 @@ func newBuildsResult(e *environment) *cobra.Command {
 nothing has the result of the build before it. One without a result prints null.`,
 		Args: arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := number("build", args[0])
+			id, err := e.buildNumber(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -53,7 +53,7 @@ func resultOf(ctx context.Context, c jobcontrol.Reader, id int64) (json.RawMessa
 	for range 100 {
 		b, err := c.Build(ctx, id)
 		if err != nil {
-			return nil, err
+			return nil, orRun(ctx, c, err, id)
 		}
 		switch {
 		case !b.State.Final():

@@ -18,7 +18,7 @@ func newBuildsShow(e *environment) *cobra.Command {
 		Short: "Show a build: state, attempts, progress, failure",
 		Args:  arguments(1, 1, "the number of a build"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := number("build", args[0])
+			id, err := e.buildNumber(cmd, args[0])
 			if err != nil {
 				return err
 			}
@@ -36,6 +36,7 @@ type buildDetailJSON struct {
 	Kwargs      any                      `json:"kwargs"` // given for this build; null: the job's
 	Traceback   *string                  `json:"traceback"`
 	ItemOf      *int64                   `json:"item_of"` // the build of which it is an item; null: of none
+	Through     []whyFailureJSON         `json:"through"` // of a blocked one: those that block it
 }
 
 func showBuild(ctx context.Context, e *environment, id int64) error {
@@ -46,7 +47,7 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 	defer s.close()
 	b, err := s.client.Build(ctx, id)
 	if err != nil {
-		return err
+		return orRun(ctx, s.client, err, id)
 	}
 	attempts, err := s.client.Attempts(ctx, id)
 	if err != nil {
@@ -56,15 +57,31 @@ func showBuild(ctx context.Context, e *environment, id int64) error {
 	if err != nil {
 		return err
 	}
+	blockers := []whyFailureJSON{}
+	if b.State == jobcontrol.Blocked {
+		x := &explainer{s: s, ctx: ctx}
+		why, err := x.unsatisfied(b)
+		if err != nil {
+			return err
+		}
+		blockers = why.Through
+	}
 	if !e.json() {
 		items, err := itemsOf(ctx, s.client, b)
 		if err != nil {
 			return err
 		}
-		e.print(e.buildText(b, items, attempts, progress))
+		text := e.buildText(b, items, attempts, progress)
+		if len(blockers) > 0 {
+			text += "\n" + e.paint(bold, "What blocks it") + "\n"
+		}
+		for i := range blockers {
+			text += e.whyFailureText(&blockers[i], "    ")
+		}
+		e.print(text)
 		return nil
 	}
-	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress}
+	d := buildDetailJSON{buildJSON: newBuildJSON(b), AttemptList: newAttemptsJSON(attempts), Progress: progress, Through: blockers}
 	d.Failure, d.ItemOf = newFailureJSON(b.Failure, true), orNull(b.ItemOf())
 	if b.Failure != nil {
 		d.Traceback = orNull(b.Failure.Traceback())
@@ -216,7 +233,7 @@ func attemptsText(attempts []jobcontrol.Attempt, below bool) string {
 			if !p.Passed {
 				end = "fail"
 			}
-			parts[i] = fmt.Sprintf("%s %s (%s)", p.Phase, end, elapsed(p.Duration))
+			parts[i] = fmt.Sprintf("%s %s (%s)", phaseName(p.Phase), end, elapsed(p.Duration))
 		}
 		fmt.Fprintf(&b, "    %d  %s  %s\n", a.Number, clock(a.StartedAt), strings.Join(parts, ", "))
 		if a.Failure != nil && !(below && n == len(attempts)-1) {

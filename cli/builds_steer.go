@@ -94,7 +94,7 @@ func steerBuilds(ctx context.Context, e *environment, t jobcontrol.Transition, i
 // hinted adds to a conflict what can be done with the build as it is.
 func (s *opened) hinted(ctx context.Context, err error, id int64) error {
 	if !errors.Is(err, jobcontrol.ErrConflict) || jobcontrol.HintOf(err) != "" {
-		return err
+		return orRun(ctx, s.client, err, id)
 	}
 	b, readErr := s.client.Build(ctx, id)
 	if readErr != nil {

@@ -25,7 +25,7 @@ func TestCode(t *testing.T) {
 				Run: &jobcontrol.Task{Function: "mycrawler:process"}, Args: []any{"http://x", int64(2)},
 				Kwargs: map[string]any{"z": nil, "input": jobcontrol.Retval{Job: "crawl"}, "key": jobcontrol.Secret{Name: "k"}},
 			},
-			"# run\nmycrawler:process(\n    \"http://x\",\n    2,\n    input=Retval('crawl'),\n    key=Secret('k'),\n    z=null)",
+			"# run\nmycrawler:process(\n    \"http://x\",\n    2,\n    input=!retval crawl,\n    key=!secret k,\n    z=null)",
 		},
 		{
 			"a function without arguments",
@@ -53,7 +53,7 @@ func TestCode(t *testing.T) {
 				},
 				Args: []any{"not", "these"},
 			},
-			"# run\nmycrawler:process(\n    Retval('crawl.pages[0]'),\n    n=1)",
+			"# run\nmycrawler:process(\n    !retval crawl.pages[0],\n    n=1)",
 		},
 		{"nothing", jobcontrol.Job{}, "# nothing: it only has dependencies"},
 	} {

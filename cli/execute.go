@@ -22,7 +22,7 @@ func inForegroundOf(ctx context.Context, e *environment, o executeOptions, n nee
 		return err
 	}
 	defer s.close()
-	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs), kinds: kinds{}}
+	w := e.watcher(ctx, s.client, o, nameWidth(s.jobs))
 	var end func()
 	w.picture, end = e.begin(ctx, s.client)
 	defer end()

@@ -16,7 +16,7 @@ func (s *streams) failureText(b *jobcontrol.Build) string {
 	text := s.paintLines("    ", red, visible(f.Message))
 	details := []string{s.paint(red, string(f.Kind))}
 	if f.Phase != "" {
-		details = append(details, "in "+string(f.Phase))
+		details = append(details, "in "+phaseName(f.Phase))
 	}
 	if f.ExitCode != nil {
 		details = append(details, fmt.Sprintf("exit status %d", *f.ExitCode))
@@ -68,7 +68,7 @@ func (s *streams) failureSummary(f *jobcontrol.Failure, taken, columns int) stri
 	}
 	text, kind := "", string(f.Kind)
 	if f.Phase != "" {
-		kind += " in " + string(f.Phase)
+		kind += " in " + phaseName(f.Phase)
 	}
 	text += ": " + s.paint(yellow, kind)
 	if f.Message != "" {

@@ -50,7 +50,7 @@ func TestFailureShown(t *testing.T) {
 		want []string
 	}{
 		{"run all", append(append([]string{"panics failed: panic in run: panic: fire ", "chain failed: error in run: write a page: "}, stack...), causes...)},
-		{"runs show 1", append(append([]string{"panics failed: panic in run: panic: fire ", "chain failed: error in run: write a page: "}, stack...), causes...)},
+		{"runs show 1", append(append([]string{"more: jobcontrol builds show 2", "more: jobcontrol builds show 3", "panics failed: panic in run: panic: fire ", "chain failed: error in run: write a page: "}, stack...), causes...)},
 		{"runs watch 1", append(append([]string{"panics failed: panic in run: panic: fire "}, stack...), causes...)},
 		{"builds show 2", append([]string{"(panic, in run, report ", "Traceback (most recent call last):", "// burn panics with"}, stack...)},
 		{"builds show 3", append([]string{"(error, in run, report "}, causes...)},

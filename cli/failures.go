@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/jobcontrol/jobcontrol"
 )
@@ -19,7 +20,7 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 	if columns == 0 {
 		columns = 80
 	}
-	text, shown, rest := "", 0, 0
+	text, shown, rest, more := "", 0, 0, moreHint{}
 	for i := range builds {
 		b := &builds[i]
 		if b.State != jobcontrol.Failed {
@@ -39,11 +40,16 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 			}
 		}
 		head := line(b.Job) + " failed"
-		text += "\n" + s.paint(red, head) + s.failureSummary(b.Failure, width(head), columns)
+		summary := s.failureSummary(b.Failure, width(head), columns)
+		text += "\n" + s.paint(red, head) + summary
 		for _, l := range lines {
 			text += "  │ " + cut(l, max(20, columns-5)) + "\n"
 		}
-		text += fmt.Sprintf("  more: jobcontrol builds log %d\n", b.ID)
+		if f := b.Failure; f != nil && f.ExitCode == nil && strings.ContainsAny(summary, "…⏎") { // what a command says is logged
+			text += fmt.Sprintf("  more: jobcontrol builds show %d\n", b.ID)
+			continue
+		}
+		text += "  more: " + more.of(ctx, c, b) + "\n"
 	}
 	if rest > 0 {
 		text += fmt.Sprintf("\nand %d more failed; jobcontrol runs show %d lists them\n", rest, run.ID)
@@ -52,6 +58,42 @@ func (s *streams) failures(ctx context.Context, c jobcontrol.Reader, run *jobcon
 		text += "\n"
 	}
 	return text, nil
+}
+
+// moreHint says what tells more of failed builds.
+type moreHint struct {
+	told bool // what to do where nothing does
+}
+
+// of names the log of a failed build; where that is empty, what has all of the
+// failure, or, of one that is only an exit status, what to do.
+func (m *moreHint) of(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) string {
+	switch {
+	case !emptyLog(ctx, c, b):
+		return fmt.Sprintf("jobcontrol builds log %d", b.ID)
+	case !silent(b):
+		return fmt.Sprintf("jobcontrol builds show %d", b.ID)
+	case m.told:
+		return "its log is empty"
+	}
+	m.told = true
+	return "its log is empty; `set -x` at the beginning of a script has its commands logged"
+}
+
+// silent tells whether all that is known of a failure is an exit status.
+func silent(b *jobcontrol.Build) bool {
+	f := b.Failure
+	return b.State == jobcontrol.Failed && f != nil && f.ExitCode != nil && strings.HasPrefix(f.Message, "exit status ")
+}
+
+// emptyLog tells whether a build is known to have logged nothing.
+func emptyLog(ctx context.Context, c jobcontrol.Reader, b *jobcontrol.Build) bool {
+	empty := true
+	err := c.Log(ctx, b.ID, jobcontrol.LogFilter{Tail: 1}, func(jobcontrol.LogRecord) bool {
+		empty = false
+		return false
+	})
+	return err == nil && empty
 }
 
 // lastLog is the end of what a build logged, without that of its clean-up step. It

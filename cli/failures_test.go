@@ -62,3 +62,29 @@ func TestLastLog(t *testing.T) {
 		}
 	}
 }
+
+// TestMoreHint: of a failed build its log is named, or, where that is empty, what
+// else has more; what to do where nothing has, once.
+func TestMoreHint(t *testing.T) {
+	code := 1
+	failed := func(message string, code *int) *jobcontrol.Build {
+		return &jobcontrol.Build{ID: 7, State: jobcontrol.Failed, Failure: &jobcontrol.Failure{Message: message, ExitCode: code}}
+	}
+	var more moreHint
+	for _, c := range []struct {
+		name    string
+		build   *jobcontrol.Build
+		records []jobcontrol.LogRecord
+		want    string
+	}{
+		{"a command that wrote", failed("exit status 1", &code), []jobcontrol.LogRecord{{Message: "one"}}, "jobcontrol builds log 7"},
+		{"a command that wrote nothing", failed("exit status 1", &code), nil, "its log is empty; `set -x` at the beginning of a script has its commands logged"},
+		{"another one", failed("exit status 1", &code), nil, "its log is empty"},
+		{"one that told why", failed("no such customer", &code), nil, "jobcontrol builds show 7"},
+		{"a function", failed("exit status 1", nil), nil, "jobcontrol builds show 7"},
+	} {
+		if got := more.of(t.Context(), &logs{records: c.records}, c.build); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}

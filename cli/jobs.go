@@ -27,8 +27,9 @@ func newJobs(e *environment) *cobra.Command {
   failed      no build was successful
   outdated    a dependency has a newer build than the one that was used
 
-and with flags: running, unfinished (a build waits for something), not-buildable (a
-dependency has no successful build), outdated-upstream, protected.`,
+and with flags: running, unfinished (a build waits for something), latest-failed,
+latest-blocked and latest-cancelled (the newest build ended so, whatever older ones
+did), not-buildable (a dependency has no successful build), outdated-upstream, protected.`,
 		Example: `  jobcontrol jobs
   jobcontrol jobs --tag crawl --tag nightly   # with both tags`,
 		Args: noArguments,
@@ -92,6 +93,11 @@ func flagsOf(i *jobcontrol.JobInfo) []string {
 	}
 	if n := i.Status.Unfinished; n > 0 && !i.Status.Running {
 		out = append(out, "unfinished")
+	}
+	switch state := i.Status.LatestState; {
+	case state == jobcontrol.Failed && i.Status.Status == jobcontrol.StatusFailed: // said already
+	case state.Final() && !state.Satisfied():
+		out = append(out, "latest-"+state.String())
 	}
 	if !i.Status.Buildable {
 		out = append(out, "not-buildable")

@@ -79,7 +79,7 @@ func (e *environment) jobText(i *jobcontrol.JobInfo, reg *jobcontrol.Registry, l
 	}
 	for _, p := range []jobcontrol.Phase{jobcontrol.PhaseCheck, jobcontrol.PhaseRun, jobcontrol.PhaseCleanup} {
 		if task := j.TaskOf(p); task != nil {
-			field(capital(string(p)), clip(task.String(), 120))
+			field(capital(string(p)), taskText(task))
 		}
 	}
 	if j.ForEach != nil {
@@ -112,6 +112,14 @@ func (e *environment) jobText(i *jobcontrol.JobInfo, reg *jobcontrol.Registry, l
 		text += "\n" + e.paint(bold, "Documentation") + "\n" + indent("    ", visible(doc))
 	}
 	return text + "\n" + e.paint(bold, "Code that will be executed") + "\n" + indent("    ", visible(code(j, reg)))
+}
+
+// taskText is a task on one line; a script of several is shown with the code.
+func taskText(t *jobcontrol.Task) string {
+	if n := strings.Count(strings.TrimRight(t.Shell, "\n"), "\n"); n > 0 {
+		return fmt.Sprintf("a script of %d lines, below", n+1)
+	}
+	return clip(t.String(), 120)
 }
 
 // forEachText says of what there is one build each.
@@ -264,13 +272,17 @@ func kwargsText(kwargs map[string]any) string {
 	return "{" + strings.Join(list, ", ") + "}"
 }
 
-// literal is a value as JSON, with placeholders as JobControl shows them.
+// literal is a value as JSON, with placeholders as the file writes them.
 func literal(v any) string {
 	switch v := v.(type) {
 	case jobcontrol.Retval:
-		return v.String()
+		path := v.Path
+		if path != "" && path[0] != '[' {
+			path = "." + path
+		}
+		return "!retval " + v.Job + path
 	case jobcontrol.Secret:
-		return v.String()
+		return "!secret " + v.Name
 	case []any:
 		return argsText(v)
 	case map[string]any:

@@ -29,6 +29,8 @@ type jobJSON struct {
 	Protected        bool     `json:"protected"`
 	LatestBuild      *int64   `json:"latest_build"`
 	LatestSuccessful *int64   `json:"latest_successful"`
+
+	LatestState *jobcontrol.State `json:"latest_state"` // of LatestBuild
 }
 
 func newJobJSON(i *jobcontrol.JobInfo) jobJSON {
@@ -39,6 +41,7 @@ func newJobJSON(i *jobcontrol.JobInfo) jobJSON {
 		OutdatedBecause: orEmpty(s.OutdatedBecause), OutdatedUpstream: orEmpty(s.OutdatedUpstream), Missing: orEmpty(s.Missing),
 		Tags: orEmpty(j.Tags), Dependencies: orEmpty(j.Dependencies), Dependants: orEmpty(i.Dependants),
 		Protected: j.Protected, LatestBuild: orNull(s.Latest), LatestSuccessful: orNull(s.Good),
+		LatestState: orNull(s.LatestState),
 	}
 }
 

@@ -120,6 +120,9 @@ jobs:
 			t.Errorf("%q is not there:\n%q", want, out)
 		}
 	}
+	if n := strings.Count(out, "exit status 1"); n != 2 { // in the line of -v, and at the end
+		t.Errorf("why it failed is told %d times:\n%q", n, out)
+	}
 	if strings.Contains(out, "│ line 2 ") {
 		t.Errorf("more of the log than wanted:\n%q", out)
 	}

@@ -134,21 +134,17 @@ func toDo(items []jobcontrol.PlanItem) []jobcontrol.PlanItem {
 	return out
 }
 
-// noActLines are the lines of DoJobber's no_act: one for each first check.
+// noActLines are the lines of DoJobber's no_act, one for each check that was
+// executed; those that it has for nodes without a check are left out.
 func noActLines(p *jobcontrol.Plan, debug bool) string {
 	var b strings.Builder
 	for _, it := range p.Items {
-		f := it.Failure
-		switch kind := it.Job.Kind(); {
-		case it.Checked || kind == jobcontrol.KindGroup && it.Action == jobcontrol.ActionNone:
-		case kind == jobcontrol.KindRunOnly && it.Action == jobcontrol.ActionRun:
-			f = &jobcontrol.Failure{Message: "Runonly node check intentionally fails first time."}
-		default:
+		if !it.Checked {
 			continue
 		}
-		b.WriteString(phaseLine(it.Job.ID, jobcontrol.PhaseCheck, f == nil, f))
-		if debug && f != nil {
-			b.WriteString(errorWas(f))
+		b.WriteString(phaseLine(it.Job.ID, jobcontrol.PhaseCheck, it.Failure == nil, it.Failure))
+		if debug && it.Failure != nil {
+			b.WriteString(errorWas(it.Failure))
 		}
 	}
 	return b.String()

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"runtime"
@@ -159,6 +160,36 @@ func number(what, text string) (int64, error) {
 		return 0, usage(fmt.Sprintf("`jobcontrol %ss` lists them", what), "%q is not the number of a %s", text, what)
 	}
 	return n, nil
+}
+
+// buildNumber reads the id of a build for a command. Where a job is named instead,
+// the error names its newest build.
+func (e *environment) buildNumber(cmd *cobra.Command, text string) (int64, error) {
+	id, err := number("build", text)
+	if err == nil {
+		return id, nil
+	}
+	s, openErr := e.open(cmd.Context(), needStore, 0)
+	if openErr != nil {
+		return 0, err
+	}
+	defer s.close()
+	builds, _ := s.client.Builds(cmd.Context(), jobcontrol.BuildFilter{Project: s.project, Job: text, Limit: 1, Brief: true})
+	if len(builds) == 0 {
+		return 0, err
+	}
+	return 0, usage(fmt.Sprintf("the newest build of this job: `%s %d`", cmd.CommandPath(), builds[0].ID), "%v", err)
+}
+
+// orRun adds to the error of a build that there is not that the number is a Run's.
+func orRun(ctx context.Context, c jobcontrol.Reader, err error, id int64) error {
+	if jobcontrol.CodeOf(err) != jobcontrol.NotFound {
+		return err
+	}
+	if _, runErr := c.Run(ctx, id); runErr != nil {
+		return err
+	}
+	return &jobcontrol.Error{Code: jobcontrol.NotFound, Cause: err, Hint: fmt.Sprintf("it is the number of a run: `jobcontrol runs show %d`", id)}
 }
 
 // numbers reads the ids of builds or Runs.

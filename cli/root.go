@@ -198,13 +198,17 @@ type diagnosticJSON struct {
 
 // unknownCommand refuses a word that is no command, and says which may be meant.
 func unknownCommand(cmd *cobra.Command, name string) error {
-	var names []string
+	return usage(didYouMean(name, commandNames(cmd), cmd.CommandPath()+" --help"), "there is no command %q", cmd.CommandPath()+" "+name)
+}
+
+// commandNames are the commands of a command that its help shows.
+func commandNames(cmd *cobra.Command) (names []string) {
 	for _, c := range cmd.Commands() {
 		if !c.Hidden {
 			names = append(names, c.Name())
 		}
 	}
-	return usage(didYouMean(name, names, cmd.CommandPath()+" --help"), "there is no command %q", cmd.CommandPath()+" "+name)
+	return names
 }
 
 // flagError refuses a flag, and says which may be meant.

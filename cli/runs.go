@@ -88,9 +88,9 @@ func listRuns(ctx context.Context, e *environment, o runsOptions) error {
 func runDuration(r *jobcontrol.Run, now time.Time) string {
 	switch {
 	case !r.FinishedAt.IsZero():
-		return duration(r.FinishedAt.Sub(r.CreatedAt))
+		return elapsed(r.FinishedAt.Sub(r.CreatedAt))
 	case r.State == jobcontrol.RunRunning || r.State == jobcontrol.RunCleaning:
-		return duration(now.Sub(r.CreatedAt))
+		return elapsed(now.Sub(r.CreatedAt))
 	}
 	return "N/A"
 }

@@ -35,8 +35,9 @@ of the jobs that failed, were blocked or were cancelled; of a job with for_each 
 the items are done again that did not succeed, or have changed.
 
 What ` + "`run`" + ` made is done as ` + "`run`" + ` does it: checks decide, also below the jobs, what is
-done again. What ` + "`build`" + ` made is built again alone, unless --deps and --dependants
-say otherwise.`,
+done again. So, also with --failed, what is below them and has no check is executed
+again although it was successful; give it a check, or use ` + "`build`" + `, to keep it as it is.
+What ` + "`build`" + ` made is built again alone, unless --deps and --dependants say otherwise.`,
 		Example: `  jobcontrol runs again 12
   jobcontrol runs again 12 --failed
   jobcontrol runs again 12 --failed --detach`,
@@ -60,7 +61,7 @@ say otherwise.`,
 		},
 	}
 	f := cmd.Flags()
-	f.BoolVar(&o.failed, "failed", false, "only the jobs that failed, were blocked or were cancelled")
+	f.BoolVar(&o.failed, "failed", false, "only the jobs that failed, were blocked or were cancelled, and, if run made them, what they need")
 	f.BoolVar(&o.yes, "yes", false, "confirm that protected jobs may be built")
 	f.BoolVar(&o.noCleanup, "no-cleanup", false, "leave the clean-up steps to: jobcontrol runs cleanup")
 	f.IntVar(&o.tries, "tries", 0, "attempts in all for jobs that set none (run: 3, build: 1)")

@@ -35,7 +35,7 @@ func cleanUpRun(ctx context.Context, e *environment, o executeOptions, id int64)
 		return err
 	}
 	defer s.close()
-	w := &watcher{streams: e.streams, executeOptions: o, names: nameWidth(s.jobs)}
+	w := e.watcher(ctx, s.client, o, nameWidth(s.jobs))
 	steps, failures := 0, 0
 	var end func()
 	w.picture, end = e.begin(ctx, s.client)

@@ -137,7 +137,7 @@ func (e *environment) runText(r *jobcontrol.Run, builds []jobcontrol.Build, k ki
 	for i := range builds {
 		b := &builds[i]
 		unmet.add(b)
-		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), tookText(b, now), buildReason(b, unmet, k[b.Job]))
+		t.add(cell{text: "#" + itoa(b.ID), right: true}, b.Job, stateCell(b.State), changedText(b), itoa(int64(b.Attempts)), buildDuration(b, now), buildReason(b, unmet, k[b.Job]))
 	}
 	text += t.render(e.streams) + cmp.Or(why, "\n") + summary(e.streams, r, builds, k)
 	if r.State == jobcontrol.RunInterrupted {
@@ -156,13 +156,6 @@ func changedText(b *jobcontrol.Build) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func tookText(b *jobcontrol.Build, now time.Time) string {
-	if b.StartedAt.IsZero() {
-		return "N/A"
-	}
-	return elapsed(b.Duration(now))
 }
 
 // reasons say why a successful build changed something, or did not.

@@ -78,7 +78,7 @@ func watchRun(ctx context.Context, e *environment, o executeOptions, id int64) e
 	if err != nil {
 		return err
 	}
-	w := &watcher{streams: e.streams, executeOptions: o, names: leastNames, kinds: kinds{}}
+	w := e.watcher(ctx, s.client, o, leastNames)
 	for i := range builds {
 		w.names = min(max(w.names, width(builds[i].Job)), mostNames)
 	}

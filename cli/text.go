@@ -133,12 +133,20 @@ func elapsed(d time.Duration) string {
 	return duration(d)
 }
 
-// buildDuration is the duration of a build for a table; N/A before it starts.
+// buildDuration is how long a build took, to now while it is executed; N/A before it starts.
 func buildDuration(b *jobcontrol.Build, now time.Time) string {
 	if b.StartedAt.IsZero() {
 		return "N/A"
 	}
-	return duration(b.Duration(now))
+	return elapsed(b.Duration(now))
+}
+
+// phaseName is what a person calls a phase: expand and gather are what for_each does.
+func phaseName(p jobcontrol.Phase) string {
+	if p == jobcontrol.PhaseExpand || p == jobcontrol.PhaseGather {
+		return "for_each"
+	}
+	return string(p)
 }
 
 // progressText is cur/tot (P%), or N/A where nothing was reported.

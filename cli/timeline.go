@@ -21,7 +21,7 @@ const (
 	fillRecheck   = "#8a63c4"
 	fillCleanup   = "#8c6239"
 	fillExecuting = "#1fa3a3"
-	fillRest      = "#9fb4c7" // of an attempt: what is in no phase
+	fillRest      = "#9fb4c7" // of an attempt: what is between those
 )
 
 var phaseFills = map[jobcontrol.Phase]string{
@@ -53,7 +53,7 @@ func runTimeline(ctx context.Context, s *opened, run *jobcontrol.Run) (*layout.T
 			{Fill: fillCheck, Text: "check"},
 			{Fill: fillRun, Text: "run"},
 			{Fill: fillRecheck, Text: "recheck"},
-			{Fill: fillRest, Text: "in no phase"},
+			{Fill: fillRest, Text: "between them"},
 			{Fill: fillExecuting, Text: "being executed"},
 			{Fill: fillRetry, Text: "until it is tried again"},
 			{Fill: fillCleanup, Text: "clean-up"},
@@ -277,7 +277,7 @@ func attemptName(a *jobcontrol.Attempt) string {
 func phaseText(a *jobcontrol.Attempt, p jobcontrol.PhaseResult) string {
 	text := attemptName(a)
 	if !a.Cleanup {
-		text += ", " + string(p.Phase)
+		text += ", " + phaseName(p.Phase)
 	}
 	switch {
 	case p.Passed:

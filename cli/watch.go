@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,6 +18,18 @@ type watcher struct {
 	names   int         // the width of the column of job ids
 	unmet   unmetBuilds // of the Run, so far
 	kinds   kinds       // of the jobs that were told
+
+	more func(b *jobcontrol.Build) string // what tells more of a failed build
+}
+
+// watcher shows what c executes, or what it reads of what others do; names is the
+// width of the column of job ids.
+func (e *environment) watcher(ctx context.Context, c jobcontrol.Reader, o executeOptions, names int) *watcher {
+	ctx = context.WithoutCancel(ctx)
+	var more moreHint
+	return &watcher{streams: e.streams, executeOptions: o, names: names, kinds: kinds{}, more: func(b *jobcontrol.Build) string {
+		return more.of(ctx, c, b)
+	}}
 }
 
 // kinds are the kinds of jobs by their ids, as far as they are known.
@@ -86,11 +99,11 @@ func (w *watcher) event(e jobcontrol.Event) {
 func phaseLine(job string, p jobcontrol.Phase, passed bool, f *jobcontrol.Failure) string {
 	switch {
 	case passed:
-		return fmt.Sprintf("%s.%s: pass\n", job, p)
+		return fmt.Sprintf("%s.%s: pass\n", job, phaseName(p))
 	case p == jobcontrol.PhaseRecheck || p == jobcontrol.PhaseCleanup || p == jobcontrol.PhaseExpand || p == jobcontrol.PhaseGather:
-		return fmt.Sprintf("%s.%s: fail \"%s\"\n", job, p, visible(messageOf(f)))
+		return fmt.Sprintf("%s.%s: fail \"%s\"\n", job, phaseName(p), visible(messageOf(f)))
 	}
-	return fmt.Sprintf("%s.%s: fail\n", job, p)
+	return fmt.Sprintf("%s.%s: fail\n", job, phaseName(p))
 }
 
 func messageOf(f *jobcontrol.Failure) string {
@@ -128,11 +141,9 @@ func (w *watcher) finished(b *jobcontrol.Build) string {
 	}
 	text = strings.TrimRight(text+"  "+word, " ") + "\n"
 	switch {
-	case b.State == jobcontrol.Failed && b.Failure != nil:
+	case b.State == jobcontrol.Failed && b.Failure != nil && w.screen == nil: // there the end tells it
 		text += w.messageText("    ", b.Failure.Message, b.Failure.Causes)
-		if w.screen == nil { // there the end tells more
-			text += fmt.Sprintf("    hint: jobcontrol builds log %d\n", b.ID)
-		}
+		text += "    hint: " + w.more(b) + "\n"
 	case b.State == jobcontrol.Skipped && b.Failure != nil && b.Failure.Message != "",
 		b.State == jobcontrol.Suspended && b.Failure != nil && b.Failure.Message != "":
 		text += indent("    ", visible(b.Failure.Message))

@@ -280,12 +280,18 @@ func (x *explainer) lastFailure(id string) (*whyFailureJSON, error) {
 	if err != nil || len(builds) == 0 || builds[0].State.Satisfied() {
 		return nil, err
 	}
-	out, err := x.failure(&builds[0])
-	if err != nil || builds[0].State != jobcontrol.Blocked {
+	return x.unsatisfied(&builds[0])
+}
+
+// unsatisfied is why a build that is final was not successful; of one that is
+// blocked, with the builds that block it.
+func (x *explainer) unsatisfied(b *jobcontrol.Build) (*whyFailureJSON, error) {
+	out, err := x.failure(b)
+	if err != nil || b.State != jobcontrol.Blocked {
 		return out, err
 	}
-	seen := map[int64]bool{builds[0].ID: true}
-	for queue := []*jobcontrol.Build{&builds[0]}; len(queue) > 0 && len(seen) < mostThrough; queue = queue[1:] {
+	seen := map[int64]bool{b.ID: true}
+	for queue := []*jobcontrol.Build{b}; len(queue) > 0 && len(seen) < mostThrough; queue = queue[1:] {
 		for _, job := range sortedKeys(queue[0].Pins) {
 			b, err := x.pinned(queue[0].Pins[job])
 			switch {

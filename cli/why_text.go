@@ -139,7 +139,9 @@ func unfinishedText(list []unfinishedJSON) string {
 // whyFailureText is a failed build, or a blocked one and those that block it.
 func (e *environment) whyFailureText(f *whyFailureJSON, prefix string) string {
 	text := prefix + fmt.Sprintf("%s #%d is %s", line(f.Job), f.Build, f.State)
-	if f.Attempt > 0 {
+	// Those of a build with items do nothing that may be tried again.
+	gathers := f.Failure != nil && f.Failure.Phase != nil && *f.Failure.Phase == string(jobcontrol.PhaseGather)
+	if f.Attempt > 0 && !gathers {
 		text += fmt.Sprintf(", attempt %d", f.Attempt)
 	}
 	text += ", " + clock(timeOf(f.FinishedAt)) + "\n"
