@@ -47,6 +47,9 @@ func (t *term) answered(k *holding, e *jobcontrol.Ended, r *jobcontrol.Released,
 		err = t.at("worker.finish.after")
 	}
 	if err != nil {
+		if errors.Is(err, jobcontrol.ErrUnavailable) {
+			t.missed(err, firstPause)
+		}
 		t.conclude(k, e, cause, nil)
 		return
 	}

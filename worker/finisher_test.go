@@ -1,0 +1,203 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/executor"
+	"github.com/jobcontrol/jobcontrol/store/storetest"
+	"github.com/jobcontrol/jobcontrol/worker"
+)
+
+// refusing is a fault of a store that does not accept a call.
+func refusing(method string, at int) storetest.Fault {
+	return storetest.Fault{Method: method, At: at, Err: jobcontrol.Errorf(jobcontrol.Invalid, "not like this")}
+}
+
+// TestFinishThenFaults: whatever becomes of an end that nobody waits for, and of
+// its repetition, it is stored once.
+func TestFinishThenFaults(t *testing.T) {
+	var cases [][]storetest.Fault
+	modes := []storetest.Mode{storetest.FailBefore, storetest.FailAfter}
+	for _, mode := range modes {
+		for at := range 3 {
+			cases = append(cases, []storetest.Fault{{Method: "FinishThen", At: at + 1, Mode: mode}})
+		}
+		for _, again := range modes {
+			cases = append(cases, []storetest.Fault{{Method: "FinishThen", Mode: mode}, {Method: "Finish", At: 1, Mode: again}, {Method: "Finish", At: 2, Mode: again}})
+		}
+	}
+	cases = append(cases, []storetest.Fault{{Method: "FinishThen", Mode: storetest.Delay, Wait: 50 * time.Millisecond}}, []storetest.Fault{refusing("FinishThen", 0)})
+	for _, faults := range cases {
+		t.Run(strings.ReplaceAll(fmt.Sprintf("%v", faults), " ", "-"), func(t *testing.T) {
+			t.Parallel()
+			if f := faultyPool(t, openPostgres(t), faults...); f.Fired() < len(faults) {
+				t.Errorf("%d faults fired, of %d", f.Fired(), len(faults))
+			}
+		})
+	}
+}
+
+// TestFinishThenRefused: an end that the store does not accept, nor when it is
+// repeated, is the build's failure.
+func TestFinishThenRefused(t *testing.T) {
+	store := storetest.Faulty(openPostgres(t), refusing("FinishThen", 1), refusing("Finish", 1))
+	h := build(t, store, 2, map[string]function{"f": func(_ context.Context, h *house, x *jobcontrol.Execution) (any, error) {
+		h.note("%s", x.Job.ID)
+		return nil, nil
+	}},
+		&jobcontrol.Job{ID: "a", Run: call("f")},
+		&jobcontrol.Job{ID: "b", Run: call("f"), Dependencies: []string{"a"}})
+	h.pool(t, nil)
+	run := h.submit(t, runJob("b"))
+	if r := h.finish(t, run.ID); r.State != jobcontrol.RunFailed {
+		t.Errorf("run %s", r.State)
+	}
+	builds := h.builds(t, run.ID)
+	if a, b := builds["a"], builds["b"]; a.Failure == nil || !strings.Contains(a.Failure.Message, "not like this") || b.State != jobcontrol.Blocked || h.noted() != "a" {
+		t.Errorf("%+v, %+v, executed %s", a, b, h.noted())
+	}
+}
+
+// TestFinishThenShutdown: a pool that ends waits for the answer.
+func TestFinishThenShutdown(t *testing.T) {
+	store := storetest.Faulty(openPostgres(t), storetest.Fault{Method: "FinishThen", Mode: storetest.Delay, Wait: 200 * time.Millisecond})
+	h := build(t, store, 2, map[string]function{"f": func(context.Context, *house, *jobcontrol.Execution) (any, error) { return "done", nil }},
+		&jobcontrol.Job{ID: "a", Run: call("f")})
+	p := h.pool(t, nil)
+	run := h.submit(t, runJob("a"))
+	until(t, "its end is being stored", func() bool { return store.Calls("FinishThen") > 0 })
+	p.end(t)
+	if b := h.builds(t, run.ID)["a"]; b.State != jobcontrol.Successful || b.Attempts != 1 || p.Stats().Finished != 1 || p.Stats().GivenBack != 0 {
+		t.Errorf("%+v, %+v", b, p.Stats())
+	}
+}
+
+// TestFinishThenLost: the lease is lost while an end has no answer: it is not
+// stored any more, and the build is executed again.
+func TestFinishThenLost(t *testing.T) {
+	store := storetest.Faulty(openPostgres(t), storetest.Fault{Method: "FinishThen", At: 1, Mode: storetest.Delay, Wait: time.Hour}, storetest.Fault{Method: "Renew"})
+	h := build(t, store, 2, map[string]function{"f": func(_ context.Context, h *house, x *jobcontrol.Execution) (any, error) {
+		h.note("%s", x.Job.ID)
+		return x.Fence, nil
+	}},
+		&jobcontrol.Job{ID: "a", Run: call("f")})
+	p := h.pool(t, func(c *worker.PoolConfig) { c.TTL = 400 * time.Millisecond })
+	run := h.submit(t, runJob("a"))
+	until(t, "the lease was lost", func() bool { return p.Stats().LostLeases > 0 })
+	store.Set()
+	if r := h.finish(t, run.ID); r.State != jobcontrol.RunSuccessful || h.noted() != "a a" {
+		t.Errorf("run %s, executed %s", r.State, h.noted())
+	}
+	if b := h.builds(t, run.ID)["a"]; string(b.Result) == "1" || b.Attempts != 1 && b.Lost == 0 {
+		t.Errorf("%+v", b)
+	}
+}
+
+// away is a store with a single build whose end it cannot store at first.
+type away struct {
+	jobcontrol.Store
+	job *jobcontrol.Job
+
+	mu      sync.Mutex
+	claimed bool
+	asked   []time.Time // to store the end
+	stored  chan struct{}
+}
+
+func (a *away) Now(context.Context) (time.Time, error) { return time.Now(), nil }
+
+func (a *away) Register(context.Context, jobcontrol.Process, time.Duration) (jobcontrol.Lease, error) {
+	return jobcontrol.Lease{Worker: 1, Epoch: 1}, nil
+}
+
+func (a *away) Renew(context.Context, jobcontrol.Lease, time.Duration) error { return nil }
+
+func (a *away) Unregister(context.Context, jobcontrol.Lease) error { return nil }
+
+func (a *away) Workers(context.Context) ([]jobcontrol.Worker, error) { return nil, nil }
+
+func (a *away) Rescue(context.Context, func(jobcontrol.Process) (alive, known bool)) ([]jobcontrol.Interruption, error) {
+	return nil, nil
+}
+
+func (a *away) Promote(context.Context, int) (int, time.Time, error) { return 0, time.Time{}, nil }
+
+func (a *away) StopRequests(context.Context, jobcontrol.Lease) ([]jobcontrol.StopRequest, error) {
+	return nil, nil
+}
+
+func (a *away) ClaimCleanup(context.Context, jobcontrol.Lease, jobcontrol.Wanted) (*jobcontrol.Build, error) {
+	return nil, nil
+}
+
+func (a *away) Listen(ctx context.Context, _ func()) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (a *away) Definition(context.Context, string) (*jobcontrol.Job, error) { return a.job, nil }
+
+func (a *away) MarkRan(context.Context, jobcontrol.Claim, time.Time) error { return nil }
+
+func (a *away) Claim(context.Context, jobcontrol.Lease, jobcontrol.Wanted) (*jobcontrol.Claimed, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.claimed {
+		return &jobcontrol.Claimed{}, nil
+	}
+	a.claimed = true
+	return &jobcontrol.Claimed{Builds: []jobcontrol.Build{{
+		ID: 1, Run: 1, Job: a.job.ID, State: jobcontrol.Queued, Tries: 1, CreatedAt: time.Now(),
+		Claim: jobcontrol.Claim{Build: 1, Worker: 1, Epoch: 1, Number: 1},
+	}}}, nil
+}
+
+func (a *away) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	go func() { then(a.Finish(ctx, c, *e)) }()
+}
+
+func (a *away) Finish(context.Context, jobcontrol.Claim, jobcontrol.Ended) (*jobcontrol.Released, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = append(a.asked, time.Now())
+	if len(a.asked) < 6 {
+		return nil, jobcontrol.Errorf(jobcontrol.Unavailable, "the store is away")
+	}
+	close(a.stored)
+	return &jobcontrol.Released{}, nil
+}
+
+// TestFinishThenPause: an end is not repeated at once, and each time later, while
+// the store is away.
+func TestFinishThenPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := jobcontrol.NewRegistry()
+		jobcontrol.Handle(reg, "f", func(context.Context, jobcontrol.Arguments) (any, error) { return nil, nil })
+		store := &away{job: &jobcontrol.Job{ID: "a", Run: call("f")}, stored: make(chan struct{})}
+		p := worker.NewPool(worker.PoolConfig{Store: store, Executor: executor.New(executor.Config{Registry: reg, Log: quiet}), Parallel: 1, TTL: time.Hour, Log: quiet})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Run(ctx) }()
+		<-store.stored
+		cancel()
+		if err := <-ended; err != nil || p.Stats().Finished != 1 {
+			t.Errorf("%v, %+v", err, p.Stats())
+		}
+		var pauses []time.Duration
+		for i := range store.asked[1:] {
+			pauses = append(pauses, store.asked[i+1].Sub(store.asked[i]))
+		}
+		for i, pause := range pauses {
+			if pause < 10*time.Millisecond || i > 1 && pause < pauses[i-1]*3/2 {
+				t.Fatalf("it was repeated after %v", pauses)
+			}
+		}
+	})
+}
