@@ -100,6 +100,44 @@ func TestFinishThenLost(t *testing.T) {
 	}
 }
 
+// TestEndRefused: the end of an attempt is refused, since the lease was taken away
+// and the worker does not know: it begins anew, and the build is executed again.
+func TestEndRefused(t *testing.T) { onEachStore(t, testEndRefused) }
+
+func testEndRefused(t *testing.T, open opener) {
+	g := newGate()
+	store := storetest.Faulty(open(t))
+	h := build(t, store, 2, map[string]function{"f": func(_ context.Context, h *house, x *jobcontrol.Execution) (any, error) {
+		h.note("%s", x.Job.ID)
+		return x.Fence, g.pass(context.Background(), x)
+	}},
+		&jobcontrol.Job{ID: "a", Run: call("f")})
+	p := h.pool(t, func(c *worker.PoolConfig) { c.TTL = 10 * time.Minute })
+	run := h.submit(t, runJob("a"))
+	<-g.came
+	var silent []storetest.Fault // so that the worker learns of it by the end alone
+	for _, method := range []string{"Claim", "Start", "Renew", "Workers", "Rescue", "Promote", "StopRequests", "ClaimCleanup"} {
+		silent = append(silent, storetest.Fault{Method: method})
+	}
+	store.Set(silent...)
+	if _, err := store.Unwrap().Rescue(context.Background(), func(jobcontrol.Process) (bool, bool) { return false, true }); err != nil {
+		t.Fatal(err)
+	}
+	close(g.open)
+	until(t, "the end was refused", func() bool { return p.Stats().Refused > 0 })
+	calls := store.Calls("Finish") + store.Calls("FinishThen")
+	store.Set()
+	if r := h.finish(t, run.ID); r.State != jobcontrol.RunSuccessful || h.noted() != "a a" {
+		t.Errorf("run %s, executed %s", r.State, h.noted())
+	}
+	if s := p.Stats(); s.Refused != 1 || s.Finished != 1 {
+		t.Errorf("%+v", s)
+	}
+	if calls != 1 {
+		t.Errorf("it took %d calls: what was refused was repeated", calls)
+	}
+}
+
 // away is a store with a single build whose end it cannot store at first.
 type away struct {
 	jobcontrol.Store
