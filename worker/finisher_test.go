@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -138,63 +137,11 @@ func testEndRefused(t *testing.T, open opener) {
 	}
 }
 
-// away is a store with a single build whose end it cannot store at first.
+// away is a store that cannot store the end of its build at first.
 type away struct {
-	jobcontrol.Store
-	job *jobcontrol.Job
-
-	mu      sync.Mutex
-	claimed bool
-	asked   []time.Time // to store the end
-	stored  chan struct{}
-}
-
-func (a *away) Now(context.Context) (time.Time, error) { return time.Now(), nil }
-
-func (a *away) Register(context.Context, jobcontrol.Process, time.Duration) (jobcontrol.Lease, error) {
-	return jobcontrol.Lease{Worker: 1, Epoch: 1}, nil
-}
-
-func (a *away) Renew(context.Context, jobcontrol.Lease, time.Duration) error { return nil }
-
-func (a *away) Unregister(context.Context, jobcontrol.Lease) error { return nil }
-
-func (a *away) Workers(context.Context) ([]jobcontrol.Worker, error) { return nil, nil }
-
-func (a *away) Rescue(context.Context, func(jobcontrol.Process) (alive, known bool)) ([]jobcontrol.Interruption, error) {
-	return nil, nil
-}
-
-func (a *away) Promote(context.Context, int) (int, time.Time, error) { return 0, time.Time{}, nil }
-
-func (a *away) StopRequests(context.Context, jobcontrol.Lease) ([]jobcontrol.StopRequest, error) {
-	return nil, nil
-}
-
-func (a *away) ClaimCleanup(context.Context, jobcontrol.Lease, jobcontrol.Wanted) (*jobcontrol.Build, error) {
-	return nil, nil
-}
-
-func (a *away) Listen(ctx context.Context, _ func()) error {
-	<-ctx.Done()
-	return nil
-}
-
-func (a *away) Definition(context.Context, string) (*jobcontrol.Job, error) { return a.job, nil }
-
-func (a *away) MarkRan(context.Context, jobcontrol.Claim, time.Time) error { return nil }
-
-func (a *away) Claim(context.Context, jobcontrol.Lease, jobcontrol.Wanted) (*jobcontrol.Claimed, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.claimed {
-		return &jobcontrol.Claimed{}, nil
-	}
-	a.claimed = true
-	return &jobcontrol.Claimed{Builds: []jobcontrol.Build{{
-		ID: 1, Run: 1, Job: a.job.ID, State: jobcontrol.Queued, Tries: 1, CreatedAt: time.Now(),
-		Claim: jobcontrol.Claim{Build: 1, Worker: 1, Epoch: 1, Number: 1},
-	}}}, nil
+	*nothing
+	asked  []time.Time
+	stored chan struct{}
 }
 
 func (a *away) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
@@ -202,9 +149,7 @@ func (a *away) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol
 }
 
 func (a *away) Finish(context.Context, jobcontrol.Claim, jobcontrol.Ended) (*jobcontrol.Released, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.asked = append(a.asked, time.Now())
+	a.asked = append(a.asked, time.Now()) // one after the other
 	if len(a.asked) < 6 {
 		return nil, jobcontrol.Errorf(jobcontrol.Unavailable, "the store is away")
 	}
@@ -217,8 +162,8 @@ func (a *away) Finish(context.Context, jobcontrol.Claim, jobcontrol.Ended) (*job
 func TestFinishThenPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reg := jobcontrol.NewRegistry()
-		jobcontrol.Handle(reg, "f", func(context.Context, jobcontrol.Arguments) (any, error) { return nil, nil })
-		store := &away{job: &jobcontrol.Job{ID: "a", Run: call("f")}, stored: make(chan struct{})}
+		job := &jobcontrol.Job{ID: "a", Run: jobcontrol.Handle(reg, "f", func(_ context.Context, in number) (number, error) { return in, nil }).Task()}
+		store := &away{nothing: &nothing{job: job, left: 1}, stored: make(chan struct{})}
 		p := worker.NewPool(worker.PoolConfig{Store: store, Executor: executor.New(executor.Config{Registry: reg, Log: quiet}), Parallel: 1, TTL: time.Hour, Log: quiet})
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)

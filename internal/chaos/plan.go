@@ -118,7 +118,7 @@ const manyItems = 40
 // ofStores plans the faults of one kind of store, or of the way to it.
 func (w Wanted) ofStores(p *plan) {
 	s := func(name, store string, prepare func(context.Context, *trial) error) Scenario {
-		return Scenario{Name: name, Store: store, Workers: 3, Clients: 3, Load: Load{Steer: true}, Prepare: prepare}
+		return Scenario{Name: name, Store: store, Workers: 3, Clients: 3, Load: Load{Steer: true, Each: 2}, Prepare: prepare}
 	}
 	server := s("server", "postgres", nil)
 	server.Own = true
