@@ -86,7 +86,9 @@ const PriorityWorth = time.Minute
 type Services interface {
 	// PutServices describes services of a project. One that was set by hand
 	// (Manual) is changed only by a service with Manual set; reset makes one
-	// that is not. Paused and Draining are kept unless Manual is set.
+	// that is not. Paused and Draining are kept unless Manual is set. A draining
+	// service refuses what is created after this has returned; a creation that had
+	// begun before may be accepted still, and return later.
 	PutServices(ctx context.Context, project string, services []Service) error
 	// ResetService forgets what was set by hand: the service is as described (its
 	// Name is not used), in the same write, or, nil, as if nobody had described it.

@@ -15,7 +15,8 @@ import (
 const DefaultService = "default"
 
 // Service is a named queue of a project, with the limits that hold for it on all
-// workers together. A service that nobody described has no limits.
+// workers together. A service that nobody described has no limits. What draining
+// accepts is told at [NewBuild] and [Services].
 type Service struct {
 	Name           string        `json:"name"`
 	Concurrency    int           `json:"concurrency,omitempty"`     // builds claimed at a time; 0: no limit

@@ -58,7 +58,8 @@ type NewRun struct {
 // While an unfinished build with the same Unique key exists in the project, a
 // lone build is not made: its Run is that build's. A member of a larger Run that
 // meets one is a conflict that names it. A service that drains is a conflict, too,
-// unless a program executes the Run in the foreground.
+// unless a program executes the Run in the foreground. What is final when it is
+// made, as given or blocked by such a member, meets neither.
 type NewBuild struct {
 	Build      Build  // Job, Args, Kwargs, Service, Priority, Unique, Key, Tries, RetryDelay, ReadyAt, Pins, AgainOf, Why are used, and State where it is Held; ids, place, other states and claim are set
 	Definition []byte // canonical JSON of the job

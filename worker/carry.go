@@ -40,18 +40,25 @@ func (t *term) carry(k *holding) {
 	t.conclude(k, &ended, cause, err)
 }
 
-// answered takes in the answer to the first request to store an end. If it was
-// none, the end is stored once more, as if it had not been.
+// answered takes in the answer to the first request to store an end. If the claim
+// is held still, as far as that tells, an end that was not stored is stored once
+// more, as if it had not been.
 func (t *term) answered(k *holding, e *jobcontrol.Ended, r *jobcontrol.Released, cause, err error) {
 	if err == nil {
 		err = t.at("worker.finish.after")
 	}
-	if err != nil {
-		t.conclude(k, e, cause, nil)
+	switch {
+	case err == nil:
+		t.finished(k, e, r)
+		t.forget(k)
 		return
+	case errors.Is(err, jobcontrol.ErrLeaseLost):
+		t.conclude(k, e, cause, err)
+		return
+	case errors.Is(err, jobcontrol.ErrUnavailable):
+		t.missed(err, firstPause)
 	}
-	t.finished(k, e, r)
-	t.forget(k)
+	t.conclude(k, e, cause, nil)
 }
 
 // conclude stores the end of an attempt and forgets the build; err is what kept

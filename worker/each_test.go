@@ -268,8 +268,14 @@ func TestForEachFaults(t *testing.T) {
 			{Method: "Expand", At: 1, Mode: storetest.FailAfter},
 			{Method: "Expand", At: 1, Mode: storetest.Delay, Wait: 60 * time.Millisecond}, // it is marked as running meanwhile
 			{Method: "Build", At: 1, Mode: storetest.FailAfter},
+			{Method: "FinishThen", At: 1, Mode: storetest.FailAfter}, // of the build whose result the items are
+			{Method: "FinishThen", At: 2, Mode: storetest.FailAfter}, // of an item
+			{Method: "FinishThen", At: 3, Mode: storetest.FailAfter}, // of the build that stands for them
 		} {
 			faulty := storetest.Faulty(store, fault)
+			if _, ok := faulty.(jobcontrol.Finisher); fault.Method == "FinishThen" && (!ok || strings.Contains(t.Name(), "foreground")) {
+				continue // nobody calls it
+			}
 			h := pages(t, faulty, badItems("b"), func(j *jobcontrol.Job) { j.ForEach.Partial, j.Tries = true, 1 }, "a", "b")
 			if fault.Method == "Build" && strings.Contains(t.Name(), "foreground") {
 				continue // there results are kept

@@ -770,8 +770,8 @@ func testPoolFaults(t *testing.T, open opener) {
 	}
 }
 
-func faultyPool(t *testing.T, store jobcontrol.Store, fault storetest.Fault) {
-	faulty := storetest.Faulty(store, fault)
+func faultyPool(t *testing.T, store jobcontrol.Store, faults ...storetest.Fault) storetest.FaultyStore {
+	faulty := storetest.Faulty(store, faults...)
 	h := build(t, store, 2, map[string]function{
 		"run": func(ctx context.Context, h *house, x *jobcontrol.Execution) (any, error) {
 			h.note("%s%d", x.Job.ID, x.Attempt)
@@ -809,8 +809,9 @@ func faultyPool(t *testing.T, store jobcontrol.Store, fault storetest.Fault) {
 		}
 	}
 	// A worker that was registered and does not know it: its lease ends by itself.
-	unknown := fault.Method == "Register" && fault.Mode == storetest.FailAfter
+	unknown := faults[0].Method == "Register" && faults[0].Mode == storetest.FailAfter
 	if workers, err := h.Workers(context.Background()); err != nil || len(workers) != 0 && !unknown {
 		t.Errorf("workers %+v, %v", workers, err)
 	}
+	return faulty
 }

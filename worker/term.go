@@ -163,8 +163,7 @@ func (t *term) engine() *engine.Engine {
 // persist repeats a call of the store until that could be reached, or the lease
 // is lost: then the call's error is returned.
 func (t *term) persist(call func(ctx context.Context) error) error {
-	pause := 20 * time.Millisecond
-	for {
+	for pause := firstPause; ; {
 		err := call(t.life)
 		if !errors.Is(err, jobcontrol.ErrUnavailable) {
 			if err == nil {
@@ -172,14 +171,24 @@ func (t *term) persist(call func(ctx context.Context) error) error {
 			}
 			return err
 		}
-		t.reached(err)
-		select {
-		case <-time.After(vary(pause)):
-		case <-t.life.Done():
+		if pause = t.missed(err, pause); t.life.Err() != nil {
 			return err
 		}
-		pause = min(2*pause, 2*time.Second)
 	}
+}
+
+// firstPause is how long a call of the store waits that is repeated.
+const firstPause = 20 * time.Millisecond
+
+// missed takes notice of a call that did not reach the store and waits before it is
+// repeated, or until the lease is lost. It returns how long the next one waits.
+func (t *term) missed(err error, pause time.Duration) time.Duration {
+	t.reached(err)
+	select {
+	case <-time.After(vary(pause)):
+	case <-t.life.Done():
+	}
+	return min(2*pause, 2*time.Second)
 }
 
 // run works until ctx ends, the lease is lost, or another one is better. Then

@@ -160,7 +160,7 @@ func (c *campaign) one(s *Scenario) {
 func (c *campaign) points() map[string][]point {
 	out := map[string][]point{}
 	for _, store := range []string{"sqlite", "postgres"} {
-		s := &Scenario{Name: "trace", Store: store, Clients: 2, Seed: 1, Load: Load{Steer: true}, Faults: func(ctx context.Context, t *trial) (err error) {
+		s := &Scenario{Name: "trace", Store: store, Clients: 2, Seed: 1, Load: Load{Steer: true, Each: 4}, Faults: func(ctx context.Context, t *trial) (err error) {
 			out[store], err = tracePoints(ctx, t)
 			return err
 		}}
@@ -202,7 +202,7 @@ func (c *campaign) soak() {
 // divided is less of everything, but of nothing none.
 func (w Wanted) divided(by int) Wanted {
 	for _, n := range []*int{
-		&w.PointKills, &w.OtherKills, &w.RandomKills, &w.Stops, &w.PointStops, &w.StaleWrites, &w.Wakes, &w.Poison, &w.ServerKills, &w.Cuts,
+		&w.PointKills, &w.OtherKills, &w.RandomKills, &w.Stops, &w.PointStops, &w.StaleWrites, &w.Wakes, &w.Poison, &w.ItemKills, &w.ServerKills, &w.Cuts,
 		&w.Partitions, &w.Splits, &w.PowerCuts, &w.DiskErrors, &w.Hiccups, &w.FullDisks, &w.SizeLimits, &w.HostileJobs,
 	} {
 		if *n > 0 {

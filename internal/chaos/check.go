@@ -27,6 +27,7 @@ func (s *story) check() {
 		s.checkRun(r)
 		s.checkCounter(r)
 		s.checkCleanup(r)
+		s.checkItems(r)
 	}
 	s.checkUnique()
 	s.checkAnswers()
@@ -91,8 +92,14 @@ func (s *story) checkCreated(e, a Entry, runsOf map[string][]int64) {
 			s.violate("lost", nil, "call %s was answered %v, and key %s has the Runs %v", e.ID, a.IDs, key, runs)
 		}
 	}
-	if e.Op == "create" && len(s.members[a.IDs[0]]) != int(e.N) {
-		s.violate("lost", nil, "call %s made Run %d with %d builds, and it has %d", e.ID, a.IDs[0], e.N, len(s.members[a.IDs[0]]))
+	made := 0
+	for _, b := range s.members[a.IDs[0]] {
+		if !b.isItem() {
+			made++
+		}
+	}
+	if e.Op == "create" && made != int(e.N) {
+		s.violate("lost", nil, "call %s made Run %d with %d builds, and it has %d", e.ID, a.IDs[0], e.N, made)
 	}
 }
 
@@ -134,9 +141,13 @@ func (s *story) checkEnd(b *chapter) {
 	if !known {
 		return
 	}
-	for _, d := range b.Pins {
+	for job, d := range b.Pins {
 		if dep := s.builds[d]; dep != nil && dep.Run == b.Run && !dep.Satisfied() {
-			expected = jobcontrol.Blocked
+			if _, item := jobcontrol.ItemKey(b.Job, job); item && expected != jobcontrol.Blocked {
+				expected = jobcontrol.Failed
+			} else if !item {
+				expected = jobcontrol.Blocked
+			}
 		}
 	}
 	gaveUp := b.State == jobcontrol.Failed && b.Failure != nil && b.Failure.Kind == jobcontrol.FailLost
@@ -221,18 +232,25 @@ func (s *story) checkOrder(b *chapter) {
 		if dep == nil || dep.Run != b.Run {
 			continue
 		}
-		if start.Prev == dep.out.Fence && start.Prev != 0 {
-			s.figures["results handed on"]++
-		} else if len(b.Pins) == 1 && start.Prev != 0 {
-			s.violate("order", b, "it was given fence %d as the result of %s, which is %d", start.Prev, job, dep.out.Fence)
+		items := s.itemsOf(dep)
+		given := dep.out.Fence
+		for _, it := range items {
+			given += it.out.Fence
 		}
-		for _, e := range s.byBuild[id] {
-			if e.Fence < dep.out.Fence {
-				continue // it was superseded, and does not know it yet
-			}
-			if e.line > start.line && e.Phase != string(jobcontrol.PhaseCleanup) && (e.Kind == entryStart || e.Kind == entryDone) {
-				s.violate("order", b, "it began (journal line %d) before %s, build %d, had ended (line %d)", start.line, job, id, e.line)
-				break
+		if start.Prev == given && start.Prev != 0 {
+			s.figures["results handed on"]++
+		} else if len(b.Pins) == 1 && (start.Prev != 0 || len(items) > 0) {
+			s.violate("order", b, "it was given fence %d as the result of %s, which is %d", start.Prev, job, given)
+		}
+		for _, d := range append(items, dep) {
+			for _, e := range s.byBuild[d.ID] {
+				if e.Fence < d.out.Fence {
+					continue // it was superseded, and does not know it yet
+				}
+				if e.line > start.line && e.Phase != string(jobcontrol.PhaseCleanup) && (e.Kind == entryStart || e.Kind == entryDone) {
+					s.violate("order", b, "it began (journal line %d) before %s, build %d, had ended (line %d)", start.line, d.Job, d.ID, e.line)
+					break
+				}
 			}
 		}
 	}

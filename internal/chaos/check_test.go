@@ -39,7 +39,7 @@ func told(t *testing.T, change func(lines []Entry, builds []*chapter, runs []*jo
 			ID: id, Run: run, Job: job, State: jobcontrol.Successful, Tries: 3, TriesUsed: 1, Attempts: 1, Cleaned: job != "go",
 			CreatedAt: time.UnixMicro(1e5), FinishedAt: time.UnixMicro(1e6),
 		}}
-		b.in, b.out, b.shared = workIn{K: key, Do: doOK}, workOut{fence, 1}, fence
+		b.in, b.out, b.shared = workIn{K: key, Do: doOK}, workOut{Fence: fence, Attempt: 1}, fence
 		b.attempts = []jobcontrol.Attempt{{Build: id, Number: 1, Claim: fence}}
 		b.logs = []jobcontrol.LogRecord{{Seq: 1, Message: "fence 5 begins"}}
 		b.logs[0].Message = "fence " + string(rune('0'+fence)) + " begins"
@@ -58,6 +58,11 @@ func told(t *testing.T, change func(lines []Entry, builds []*chapter, runs []*jo
 	if change != nil {
 		lines = change(lines, builds, runs)
 	}
+	return examined(lines, builds, runs)
+}
+
+// examined is a story that was checked.
+func examined(lines []Entry, builds []*chapter, runs []*jobcontrol.Run) *story {
 	s := &story{runs: map[int64]*jobcontrol.Run{}, builds: map[int64]*chapter{}, members: map[int64][]*chapter{}, figures: Figures{}}
 	s.index(lines)
 	for _, r := range runs {

@@ -65,6 +65,12 @@ func newClient(store jobcontrol.Store, journal *Journal, name string, seed uint6
 	if load.Steer {
 		c.shapes = append(c.shapes, shape{2, (*client).hold}, shape{2, (*client).cancel}, shape{2, (*client).suspend}, shape{1, (*client).cancelRun})
 	}
+	if load.Each > 0 {
+		c.shapes = append(c.shapes, shape{load.Each, (*client).each}, shape{max(1, load.Each/4), (*client).eachAlone})
+		if load.Steer {
+			c.shapes = append(c.shapes, shape{max(1, load.Each/4), (*client).cancelEach})
+		}
+	}
 	if load.Poison > 0 {
 		c.shapes = append(c.shapes, shape{load.Poison, (*client).poison})
 	}
@@ -141,6 +147,7 @@ type request struct {
 	other   map[string]string // … but these
 	ms      int64             // the longest that a member takes
 	u       string
+	n       int64 // items
 	hold    bool
 	readyAt time.Duration
 }
@@ -178,6 +185,10 @@ func (c *client) make(ctx context.Context, r request) (jobcontrol.NewRun, error)
 		if r.u != "" {
 			kwargs["u"] = r.u
 		}
+		if _, ok := kwargs["n"]; ok {
+			kwargs["n"] = r.n
+		}
+		n.Grows = n.Grows || it.Job.ForEach != nil
 		b := &it.New.Build
 		b.Tries, b.RetryDelay = 3, 10*time.Millisecond
 		if b.Kwargs, err = jobcontrol.EncodeArguments(kwargs); err != nil {
@@ -334,8 +345,12 @@ func (c *client) cancelRun(ctx context.Context) {
 	if len(builds) == 0 {
 		return
 	}
+	c.endRun(ctx, builds[0].Run)
+}
+
+// endRun cancels a Run after a while.
+func (c *client) endRun(ctx context.Context, run int64) {
 	pause(ctx, time.Duration(c.rng.IntN(200))*time.Millisecond)
-	run := builds[0].Run
 	c.call(ctx, Entry{Op: "cancel-run", Run: run}, func(ctx context.Context) ([]int64, string, error) {
 		r, err := c.store.RequestCancel(ctx, run)
 		if err != nil {

@@ -5,8 +5,8 @@
 // A [Cluster] is one store, several worker processes and several client
 // processes, all of them real: this program, executed again with a role (see
 // [Main]). Clients submit lone builds, batches, chains, fans, Runs with retries
-// and clean-up steps, and hold, suspend, resume and cancel them, through the
-// public interface. Jobs are Go functions and commands. All of them write into
+// and clean-up steps, Runs with a build for each item of a list, and hold, suspend,
+// resume and cancel them, through the public interface. Jobs are Go functions and commands. All of them write into
 // one file, the journal, a line at a time and only at its end, so that the order
 // of its lines is an order in time:
 //
@@ -40,6 +40,11 @@
 //	unique       builds with one unique key are not unfinished at the same time
 //	answer       what was acknowledged of a hold, a cancel, a suspension holds
 //
+// Of a build with for_each the same rules say more: each item of the list that was
+// recorded has one build (lost, twice), executed when the list was durable (order),
+// and the build's result, and what is given to its dependants, are the results that
+// these builds ended with (lost, twice, order).
+//
 // # Forms
 //
 // The test executes a short form of everything that takes no long time. The long
@@ -50,7 +55,7 @@
 // Each violation tells the flags that repeat its scenario alone, and the
 // directory that is kept: journal, a log of each process, and the file
 // violations with what is known of each build. -chaos.only also takes names
-// (kill, stop, kill-at-POINT, stop-at-POINT, stale, wake, poison, hostile, server,
+// (kill, stop, kill-at-POINT, stop-at-POINT, items, stale, wake, poison, hostile, server,
 // cut, partition, split, power, eio, full, limit, with -sqlite or -postgres), and
 // -chaos.from goes on where the time was over. Seed and number together decide
 // everything but the races between processes. -chaos.soak=1h keeps workers busy

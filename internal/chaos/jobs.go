@@ -70,6 +70,7 @@ func jobSet() (*jobcontrol.Jobs, error) {
 	only := l.add("only", 0)
 	only.Unique = []string{"kwargs.u"}
 	only.Kwargs["u"] = ""
+	l.addItems()
 	lost := poisonLost
 	for i, id := range []string{"poison-go", "poison-cmd"} {
 		j := l.add(id, i)

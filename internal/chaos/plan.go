@@ -20,6 +20,7 @@ type Wanted struct {
 	StaleWrites  int // straight into the store, of each store
 	Wakes        int // of workers whose functions then write, of each store
 	Poison       int // kills beside builds that kill their worker, of each store
+	ItemKills    int // while builds are made of items, execute and are gathered, of each store
 	ServerKills  int // of PostgreSQL
 	Cuts         int // around COMMIT
 	Partitions   int
@@ -37,14 +38,14 @@ type Wanted struct {
 // Earnest is what `make chaos` asks for.
 func Earnest() Wanted {
 	return Wanted{
-		PointKills: 50, OtherKills: 4, RandomKills: 200, Stops: 60, PointStops: 2, StaleWrites: 600, Wakes: 10, Poison: 20, ServerKills: 60,
+		PointKills: 50, OtherKills: 4, RandomKills: 200, Stops: 60, PointStops: 2, StaleWrites: 600, Wakes: 10, Poison: 20, ItemKills: 160, ServerKills: 60,
 		Cuts: 1000, Partitions: 60, Splits: 24, PowerCuts: 50, DiskErrors: 30, Hiccups: 30, FullDisks: 12, SizeLimits: 12, HostileJobs: 200,
 	}
 }
 
 // Brief is what every run of the tests does.
 func Brief() Wanted {
-	return Wanted{RandomKills: 6, Stops: 2, StaleWrites: 400, ServerKills: 2, Cuts: 20, PowerCuts: 2, HostileJobs: 12}
+	return Wanted{RandomKills: 6, ItemKills: 6, Stops: 2, StaleWrites: 400, ServerKills: 2, Cuts: 20, PowerCuts: 2, HostileJobs: 12}
 }
 
 // faults makes the faults of a scenario, so many of them.
@@ -79,7 +80,7 @@ func (w Wanted) scenarios(seed uint64, points map[string][]point) *plan {
 // ofWorkers plans the faults of workers, which every store has to bear.
 func (w Wanted) ofWorkers(p *plan, store string, points []point) {
 	s := func(name string) Scenario {
-		return Scenario{Name: name, Store: store, Workers: 2, Clients: 2, Load: Load{Steer: true}}
+		return Scenario{Name: name, Store: store, Workers: 2, Clients: 2, Load: Load{Steer: true, Each: 1}}
 	}
 	p.add(w.RandomKills, 40, s("kill"), killRandomly)
 	p.add(w.Stops, 15, s("stop"), stopRandomly)
@@ -88,9 +89,16 @@ func (w Wanted) ofWorkers(p *plan, store string, points []point) {
 		if at.chief() {
 			kills = w.PointKills
 		}
-		p.add(kills, 25, s("kill-at-"+at.name), func(n int) func(context.Context, *trial) error { return killAtPoint(at, n) })
-		p.add(w.PointStops, 25, s("stop-at-"+at.name), func(n int) func(context.Context, *trial) error { return stopAtPoint(at, n) })
+		kill, stop := s("kill-at-"+at.name), s("stop-at-"+at.name)
+		if strings.Contains(at.name, ".expand") {
+			kill.Load.Each, stop.Load.Each = manyItems, manyItems // so that workers come there soon
+		}
+		p.add(kills, 25, kill, func(n int) func(context.Context, *trial) error { return killAtPoint(at, n) })
+		p.add(w.PointStops, 25, stop, func(n int) func(context.Context, *trial) error { return stopAtPoint(at, n) })
 	}
+	items := s("items")
+	items.Load.Each = manyItems
+	p.add(w.ItemKills, 40, items, killAmongItems)
 	alone := s("stale")
 	alone.Workers, alone.Clients = 1, 0
 	p.add(w.StaleWrites, 600, alone, writeStale)
@@ -104,10 +112,13 @@ func (w Wanted) ofWorkers(p *plan, store string, points []point) {
 	p.add(w.HostileJobs, 50, hostile, beHostile)
 }
 
+// manyItems is the weight of Runs with items where most have some.
+const manyItems = 40
+
 // ofStores plans the faults of one kind of store, or of the way to it.
 func (w Wanted) ofStores(p *plan) {
 	s := func(name, store string, prepare func(context.Context, *trial) error) Scenario {
-		return Scenario{Name: name, Store: store, Workers: 3, Clients: 3, Load: Load{Steer: true}, Prepare: prepare}
+		return Scenario{Name: name, Store: store, Workers: 3, Clients: 3, Load: Load{Steer: true, Each: 2}, Prepare: prepare}
 	}
 	server := s("server", "postgres", nil)
 	server.Own = true
@@ -157,7 +168,7 @@ func endure(n int) func(context.Context, *trial) error {
 
 // chiefPoints are the fail points before and after each durable step of an
 // attempt; the store's name stands before most of them.
-var chiefPoints = []string{"executor.start", ".claim", ".start", ".ran", ".report", ".shared", ".finish", ".commit"}
+var chiefPoints = []string{"executor.start", ".claim", ".start", ".ran", ".report", ".shared", ".finish", ".expand", ".commit"}
 
 // chief tells whether the point is one of those where workers are killed most.
 func (p point) chief() bool {

@@ -27,6 +27,7 @@ const dirVariable = "CHAOS_DIR"
 type Load struct {
 	Steer  bool // hold, suspend and cancel too
 	Poison int  // weight of builds that kill their worker; 0: none
+	Each   int  // weight of Runs with a build for each item; 0: none
 }
 
 // role is what a process of a cluster is told.

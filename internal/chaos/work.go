@@ -22,12 +22,18 @@ type workIn struct {
 	MS   int64  `json:"ms"`
 	U    string `json:"u,omitempty"`
 	Prev int64  `json:"prev,omitempty"`
+
+	N       int64              `json:"n,omitempty"`       // so many items are returned
+	Item    string             `json:"item,omitempty"`    // it is the build of this one
+	Results map[string]workOut `json:"results,omitempty"` // of all of them
 }
 
 // workOut is what they return.
 type workOut struct {
 	Fence   int64 `json:"fence"`
 	Attempt int   `json:"attempt"`
+
+	Items []string `json:"items,omitzero"`
 }
 
 // tasks are the functions of a worker process.
@@ -57,6 +63,9 @@ func (d *doing) note(kind, what string, n int64, err error) {
 	}
 	if kind == entryStart {
 		e.Prev = d.in.Prev
+		for _, r := range d.in.Results {
+			e.Prev += r.Fence
+		}
 	}
 	if err != nil {
 		e.Err = err.Error()
@@ -91,11 +100,11 @@ func (t *tasks) work(ctx context.Context, in workIn) (*workOut, error) {
 	}
 	d.write(ctx, "ends")
 	err = d.outcome()
-	d.note(entryEnd, "", 0, err)
+	d.note(entryEnd, "", in.N, err)
 	if err != nil {
 		return nil, err
 	}
-	return &workOut{d.Fence, d.Attempt}, nil
+	return &workOut{d.Fence, d.Attempt, d.items()}, nil
 }
 
 // lockBuild takes the lock of a build that its executions hold; the file is

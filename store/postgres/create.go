@@ -111,34 +111,53 @@ func (t *tx) createOrFind(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, 
 			return t.runWithBuilds(old)
 		}
 	}
-	met := map[string]string{} // jobs
-	for i := range n.Builds {
-		b := &n.Builds[i].Build
-		if b.Unique == "" || n.Builds[i].Final {
-			continue
-		}
-		if other, twice := met[b.Unique]; twice {
-			return nil, nil, jobcontrol.UniqueMemberConflict(b.Job, other)
-		}
-		met[b.Unique] = b.Job
-		old, err := t.number(`SELECT id FROM {builds} WHERE unique_key = $1`, uniqueKey(n.Run.Project, b.Unique))
-		if err != nil {
+	if n.Lease != nil {
+		if err := t.held(*n.Lease); err != nil {
 			return nil, nil, err
 		}
-		if old == 0 {
+	}
+	builds, err := t.prepare(n)
+	if err != nil {
+		return nil, nil, err
+	}
+	old, err := t.meets(n, builds)
+	if err != nil {
+		return nil, nil, err
+	}
+	if old == 0 {
+		return t.createRun(n, builds, known)
+	}
+	run, met, err := t.existing(old)
+	if err != nil || n.Key == "" {
+		return run, met, err
+	}
+	t.insertKey(n.Key, run.ID)
+	return run, met, t.send()
+}
+
+// meets returns the unfinished build that a lone one meets by its unique key; a
+// member of a larger Run that meets one is a conflict. What is final when it is
+// made meets none.
+func (t *tx) meets(n *jobcontrol.NewRun, builds []newBuild) (old int64, err error) {
+	mine := map[string]string{} // jobs
+	for i := range builds {
+		b := &builds[i].Made
+		if b.Unique == "" || b.State.Final() {
 			continue
 		}
-		if len(n.Builds) > 1 {
-			return nil, nil, jobcontrol.UniqueConflict(b.Job, old)
+		if other, twice := mine[b.Unique]; twice {
+			return 0, jobcontrol.UniqueMemberConflict(b.Job, other)
 		}
-		run, builds, err := t.existing(old)
-		if err != nil || n.Key == "" {
-			return run, builds, err
+		mine[b.Unique] = b.Job
+		old, err = t.number(`SELECT id FROM {builds} WHERE unique_key = $1`, uniqueKey(n.Run.Project, b.Unique))
+		if err != nil {
+			return 0, err
 		}
-		t.insertKey(n.Key, run.ID)
-		return run, builds, t.send()
+		if old != 0 && len(builds) > 1 {
+			return 0, jobcontrol.UniqueConflict(b.Job, old)
+		}
 	}
-	return t.createRun(n, known)
+	return old, nil
 }
 
 func uniqueKey(project, key string) string {
@@ -174,18 +193,9 @@ func (t *tx) runWithBuilds(id int64) (*jobcontrol.Run, []jobcontrol.Build, error
 	return &r.Run, builds, nil
 }
 
-func (t *tx) createRun(n *jobcontrol.NewRun, known *needs) (*jobcontrol.Run, []jobcontrol.Build, error) {
-	if n.Lease != nil {
-		if err := t.held(*n.Lease); err != nil {
-			return nil, nil, err
-		}
-	}
-	builds, err := t.prepare(n)
-	if err != nil {
-		return nil, nil, err
-	}
+func (t *tx) createRun(n *jobcontrol.NewRun, builds []newBuild, known *needs) (*jobcontrol.Run, []jobcontrol.Build, error) {
 	if n.Lease == nil {
-		if err := t.refuseDraining(n, known); err != nil {
+		if err := t.refuseDraining(n, builds, known); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -262,14 +272,18 @@ func (t *tx) draw(n *jobcontrol.NewRun, lone bool) (ids, claims []int64, err err
 }
 
 // refuseDraining returns a conflict if a service of the builds accepts no more.
-func (t *tx) refuseDraining(n *jobcontrol.NewRun, known *needs) error {
+// What is final when it is made is nothing for a service to execute.
+func (t *tx) refuseDraining(n *jobcontrol.NewRun, builds []newBuild, known *needs) error {
 	var ids []int64
 	var jobs []string
-	for i := range n.Builds {
-		if b := &n.Builds[i]; !b.Final {
-			ids = append(ids, known.services[jobKey{n.Run.Project, serviceOf(b.Build.Service)}])
-			jobs = append(jobs, b.Build.Job)
+	for i := range builds {
+		if b := &builds[i].Made; !b.State.Final() {
+			ids = append(ids, known.services[jobKey{n.Run.Project, serviceOf(b.Service)}])
+			jobs = append(jobs, b.Job)
 		}
+	}
+	if len(ids) == 0 {
+		return nil
 	}
 	var id int64
 	var draining string

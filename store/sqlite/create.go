@@ -146,14 +146,15 @@ func (t *tx) createRun(n *jobcontrol.NewRun) (old int64, _ *jobcontrol.Run, _ []
 // drains. Nothing is written before.
 func (t *tx) admit(n *jobcontrol.NewRun, builds []newBuild) (met int64, err error) {
 	var mine map[string]*newBuild
+	var refused *newBuild // by its service
 	for i := range builds {
 		b := &builds[i]
 		if n.Lease == nil || b.Made.Service != "" {
 			if b.service, err = t.service(n.Run.Project, b.Made.Service); err != nil {
 				return 0, err
 			}
-			if n.Lease == nil && b.service.Draining && !b.Made.State.Final() {
-				return 0, jobcontrol.DrainingConflict(b.Made.Job, b.service.Name)
+			if n.Lease == nil && b.service.Draining && !b.Made.State.Final() && refused == nil {
+				refused = b
 			}
 		}
 		if b.Made.Unique == "" || b.Made.State.Final() {
@@ -178,6 +179,9 @@ func (t *tx) admit(n *jobcontrol.NewRun, builds []newBuild) (met int64, err erro
 			mine = map[string]*newBuild{}
 		}
 		mine[b.Made.Unique] = b
+	}
+	if refused != nil && met == 0 {
+		return 0, jobcontrol.DrainingConflict(refused.Made.Job, refused.service.Name)
 	}
 	if met != 0 && n.Key != "" {
 		run, err := t.number(`SELECT run FROM builds WHERE id = ?`, met)

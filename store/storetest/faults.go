@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,23 +27,37 @@ func testFaults(t *testing.T, open Open) {
 		}
 	}
 	want := timeless(plain.snapshot())
+	methods := writers
+	if _, ok := counter.(jobcontrol.Finisher); ok {
+		methods = append(slices.Clip(writers), "FinishThen") // once every call is enough, beside the same of Finish
+	}
 
-	for _, method := range writers {
+	for _, method := range methods {
+		step := method // of the story
+		if method == "FinishThen" {
+			step = "Finish"
+		}
 		for _, mode := range []Mode{FailBefore, FailAfter} {
 			for at := range calls[method] + 1 { // 0: every call once
 				t.Run(fmt.Sprintf("%s/%d/%d", method, mode, at), func(t *testing.T) {
 					w := newWorld(t, open)
 					f := Faulty(w.s)
 					w.s = f
+					if method != step {
+						w.s = byThen(t, f)
+					}
 					n := 0
 					w.story(func(name string, call func() error) {
-						if name == method {
+						if name == step {
 							n++
 							if at == 0 || at == n {
 								f.Set(Fault{Method: method, At: 1, Mode: mode})
 							}
 						}
 						err := call()
+						if name == step && (at == 0 || at == n) && f.Fired() == 0 {
+							w.Fatalf("%s was not called", method)
+						}
 						if err != nil && f.Fired() > 0 {
 							w.refused(err, jobcontrol.ErrUnavailable)
 							f.Set()

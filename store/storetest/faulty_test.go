@@ -90,6 +90,79 @@ func TestFaulty(t *testing.T) {
 	}
 }
 
+// finishing is a store that is a Finisher: it answers at once.
+type finishing struct {
+	counting
+	finished int
+}
+
+func (f *finishing) Finish(context.Context, jobcontrol.Claim, jobcontrol.Ended) (*jobcontrol.Released, error) {
+	return &jobcontrol.Released{}, nil
+}
+
+func (f *finishing) FinishThen(_ context.Context, c jobcontrol.Claim, _ *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	f.finished++
+	if c.Build == 0 {
+		then(nil, jobcontrol.ErrLeaseLost)
+		return
+	}
+	then(&jobcontrol.Released{Blocked: []int64{c.Build}}, nil)
+}
+
+// TestFaultyFinisher: FinishThen is there where the store has it, and fails by faults of its own.
+func TestFaultyFinisher(t *testing.T) {
+	if _, ok := jobcontrol.Store(storetest.Faulty(&counting{})).(jobcontrol.Finisher); ok {
+		t.Error("a store that is no Finisher has become one")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		inner := &finishing{}
+		f := storetest.Faulty(inner)
+		end := func(ctx context.Context, build int64) (r *jobcontrol.Released, err error) {
+			answers := 0
+			f.(jobcontrol.Finisher).FinishThen(ctx, jobcontrol.Claim{Build: build}, &jobcontrol.Ended{}, func(released *jobcontrol.Released, failed error) {
+				r, err = released, failed
+				answers++
+			})
+			time.Sleep(time.Hour)
+			synctest.Wait()
+			if answers != 1 {
+				t.Errorf("%d answers", answers)
+			}
+			return r, err
+		}
+		short, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		for _, test := range []struct {
+			name     string
+			fault    storetest.Fault
+			build    int64
+			ctx      context.Context
+			want     error
+			executed int
+		}{
+			{"none", storetest.Fault{Method: "Finish"}, 7, t.Context(), nil, 1},
+			{"refused by the store", storetest.Fault{Method: "Renew"}, 0, t.Context(), jobcontrol.ErrLeaseLost, 1},
+			{"before", storetest.Fault{Method: "FinishThen"}, 7, t.Context(), jobcontrol.ErrUnavailable, 0},
+			{"any method", storetest.Fault{Err: jobcontrol.ErrConflict}, 7, t.Context(), jobcontrol.ErrConflict, 0},
+			{"the answer is lost", storetest.Fault{Method: "FinishThen", Mode: storetest.FailAfter}, 7, t.Context(), jobcontrol.ErrUnavailable, 1},
+			{"the store's own error wins", storetest.Fault{Method: "FinishThen", Mode: storetest.FailAfter}, 0, t.Context(), jobcontrol.ErrLeaseLost, 1},
+			{"late", storetest.Fault{Method: "FinishThen", Mode: storetest.Delay, Wait: time.Minute}, 7, t.Context(), nil, 1},
+			{"given up", storetest.Fault{Method: "FinishThen", Mode: storetest.Delay, Wait: time.Minute}, 7, short, context.DeadlineExceeded, 0},
+		} {
+			inner.finished = 0
+			f.Set(test.fault)
+			r, err := end(test.ctx, test.build)
+			if !errors.Is(err, test.want) || (err == nil) != (r != nil) || inner.finished != test.executed || f.Calls("FinishThen") != 1 {
+				t.Errorf("%s: %+v, %v, %d executed", test.name, r, err, inner.finished)
+			}
+		}
+		f.Set(storetest.Fault{Method: "FinishThen"})
+		if _, err := f.Finish(t.Context(), jobcontrol.Claim{}, jobcontrol.Ended{}); err != nil || f.Fired() != 0 {
+			t.Errorf("Finish met a fault of FinishThen: %v", err)
+		}
+	})
+}
+
 func TestFaultyDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &counting{}

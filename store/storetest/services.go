@@ -172,6 +172,7 @@ func testServicePaused(w *world) {
 			w.refused(err, jobcontrol.ErrConflict)
 		}
 	})
+	w.acceptedWhileDraining()
 	got = w.takes(w.l, "x", "s")
 	_, err := w.s.Retry(w.ctx, got.claim("x"), ended(jobcontrol.Failed, 1))
 	w.ok(err)
@@ -181,6 +182,31 @@ func testServicePaused(w *world) {
 	f := w.graph("x")
 	f.Builds[0].Build.Service = "s"
 	w.create(f)
+}
+
+// acceptedWhileDraining: the service s drains, and what is nothing to execute for
+// it is no reason to refuse a Run: members that are final when they are made, as
+// they are given, or since what they depend on has failed.
+func (w *world) acceptedWhileDraining() {
+	w.Helper()
+	n := w.detached("failed", "blocked<failed", "skipped", "other")
+	for i := range 3 {
+		n.Builds[i].Build.Service = "s"
+	}
+	for i, state := range map[int]jobcontrol.State{0: jobcontrol.Failed, 2: jobcontrol.Skipped} {
+		n.Builds[i].Final, n.Builds[i].Build.State = true, state
+	}
+	n.Builds[3].Build.Service = "t"
+	m := w.create(n)
+	w.states(m, "failed=failed blocked=blocked skipped=skipped other=queued")
+	w.drop(m)
+	// All of them together are a Run that has ended.
+	n = w.detached("failed", "blocked<failed")
+	for i := range n.Builds {
+		n.Builds[i].Build.Service = "s"
+	}
+	n.Builds[0].Final, n.Builds[0].Build.State = true, jobcontrol.Failed
+	w.equal("run", jobcontrol.RunFailed, w.create(n).State)
 }
 
 // testServiceConcurrency: claims of all workers together.

@@ -50,6 +50,7 @@ func TestPlain(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 		{"FinishHeld", testFinishHeld},
 		{"FinishRepeated", testFinishRepeated},
 		{"FinishLongChain", testFinishLongChain},
+		{"FinishThen", testFinishThen},
 		{"ResultOf", testResultOf},
 		{"Retry", testRetry},
 		{"Expand", testExpand},

@@ -73,6 +73,16 @@ func testUnique(w *world) {
 		last = m.ID
 	}
 
+	// Who meets one makes nothing new, so a service that drains refuses nothing.
+	n = w.unique("d", "d")
+	n.Builds[0].Build.Service = "d"
+	kept := w.create(n)
+	w.put(jobcontrol.Service{Name: "d", Draining: true, Manual: true})
+	w.equal("met in a draining service", kept.ID, w.create(n).ID)
+	w.drop(kept)
+	_, _, err := w.s.CreateRun(w.ctx, n)
+	w.refused(err, jobcontrol.ErrConflict)
+
 	// A foreground build holds its key, too, and is met.
 	f := w.graph("f")
 	f.Builds[0].Build.Unique = "f"
@@ -122,6 +132,12 @@ func testUniqueMembers(w *world) {
 	}
 	conflict(several("", "k"), "y", fmt.Sprint(lone.ID))
 	conflict(several("m", "", "m"), "x", "z")
+	// One that is blocked when it is made is final, and meets none.
+	n := several("", "k", "k")
+	n.Builds[0].Final, n.Builds[0].Build.State = true, jobcontrol.Failed
+	conflict(n, "z", fmt.Sprint(lone.ID))
+	n.Builds[2].Build.Unique = ""
+	w.drop(w.create(n))
 	w.drop(lone)
 	m := w.create(several("", "k", "m"))
 	conflict(several("m"), "x", fmt.Sprint(m.id("z")))
