@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -81,26 +82,46 @@ func text(data []byte) any {
 	return string(data)
 }
 
+// freshBuild is what the end of a lone build needs that this handle claimed before
+// it was ever executed; it never changes.
+type freshBuild struct{ head, definition, service int64 }
+
+// freshBuilds remembers builds from their claim to their end.
+type freshBuilds map[int64]freshBuild
+
+// maxFresh is how many are remembered: the ends of those that were forgotten are
+// written one by one.
+const maxFresh = 1 << 16
+
+func (f freshBuilds) add(id int64, b freshBuild) {
+	if len(f) >= maxFresh {
+		clear(f) // most of them came to another end
+	}
+	f[id] = b
+}
+
 // finishing is a Finish that may be executed with others.
 type finishing struct {
 	p    *codec.Packed
 	done bool // it was; else it is executed alone
 }
 
-// plainFinish ends lone detached builds that succeeded; it passes over all others.
-var plainFinish = `WITH v (id, claim, number, changed, result, started, finished, last) AS (VALUES ` + values(bulkRows, 8) + `)
-	UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = v.number, tries_used = tries_used + 1,
-		started_at = CASE started_at WHEN 0 THEN v.started ELSE started_at END, finished_at = v.finished,
-		failure = NULL, frames = NULL, last = v.last, room = NULL, stop = 0, queue = NULL
-	FROM v WHERE builds.id = v.id AND builds.claim = v.claim AND worker = ? AND epoch = ? AND attempts < v.number AND state IN (4, 5)
-		AND queue = 2 AND run = builds.id AND ran = 0 AND pins IS NULL
-	RETURNING format('%d %d %d %d', id, head, definition, service)`
+// plainFinish ends lone detached builds that succeeded at their first attempt.
+var plainFinish = `WITH v (id, claim, changed, result, started, finished, last) AS (VALUES ` + values(bulkRows, 7) + `)
+	UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = 1, tries_used = 1,
+		started_at = CASE started_at WHEN 0 THEN v.started ELSE started_at END, finished_at = v.finished, last = v.last, room = NULL, queue = NULL
+	FROM v WHERE builds.id = v.id AND builds.claim = v.claim AND worker = ? AND epoch = ? AND attempts = 0 AND tries_used = 0 AND state IN (4, 5)
+		AND queue = 2 AND run = builds.id AND ran = 0 AND stop = 0 AND pins IS NULL AND failure IS NULL AND frames IS NULL`
 
 // plainEnd tells whether the end of a build may be stored with others.
 func plainEnd(p *codec.Packed) bool {
-	return p.State == jobcontrol.Successful && p.Attempt.Number > 0 && p.Attempt.Failure == nil && p.Log == nil && len(p.Progress) == 0 &&
+	return p.State == jobcontrol.Successful && p.Attempt.Number == 1 && p.Attempt.Failure == nil && p.Log == nil && len(p.Progress) == 0 &&
 		(p.Changed || len(p.Result) > 0)
 }
+
+// errNotPlain tells that a bulk statement did not find all of its builds as they
+// have to be: the transaction is made anew without such statements.
+var errNotPlain = errors.New("not all of the builds are plain")
 
 // finishPlain executes those of the ops that are plain, by worker. It begins
 // anew what an earlier try did, which was rolled back.
@@ -114,10 +135,13 @@ func (t *tx) finishPlain(ops []*op) error {
 		if len(ops) < bulkRows || fault.Enabled { // fail points are around single ops
 			continue
 		}
+		c := o.finishing.p.Claim
+		if _, ok := t.fresh[c.Build]; !ok {
+			continue
+		}
 		if byLease == nil {
 			byLease = map[jobcontrol.Lease][]*finishing{}
 		}
-		c := o.finishing.p.Claim
 		l := jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}
 		byLease[l] = append(byLease[l], o.finishing)
 	}
@@ -143,26 +167,31 @@ func (t *tx) finishRows(l jobcontrol.Lease, list []*finishing) error {
 	args := t.args[:0]
 	for _, f := range list {
 		p := f.p
-		args = append(args, p.Claim.Build, p.Claim.Number, p.Attempt.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
+		args = append(args, p.Claim.Build, p.Claim.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
 	}
 	args = append(args, l.Worker, l.Epoch)
 	t.args = args
-	byID := t.byID
-	clear(byID)
-	for _, f := range list {
-		byID[f.p.Claim.Build] = f
+	n, err := t.exec(plainFinish, args...)
+	if err == nil && n != int64(len(list)) {
+		err = errNotPlain
 	}
-	return t.each(func(r *row) error {
-		t.changes++
-		next := r.numbers()
-		id := next()
-		f := byID[id]
-		e := ended{id: id, run: id, head: next(), definition: next(), detached: true, state: jobcontrol.Successful, at: f.p.Finished(t.now), changed: f.p.Changed}
-		if len(f.p.Result) > 0 {
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		p := f.p
+		id := p.Claim.Build
+		b := t.fresh[id]
+		e := ended{id: id, run: id, head: b.head, definition: b.definition, detached: true, state: jobcontrol.Successful, at: p.Finished(t.now), changed: p.Changed}
+		if len(p.Result) > 0 {
 			e.result = id
 		}
 		f.done = true
-		t.freed(next())
-		return t.ended(&e)
-	}, plainFinish, args...)
+		delete(t.fresh, id)
+		t.freed(b.service)
+		if err := t.ended(&e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -161,8 +160,8 @@ func (t *tx) room(v *service, n int) (room, error) {
 }
 
 // free are the builds of a service that may be claimed, as index builds_queue has
-// them; alone: suspects.
-const free = ` FROM builds WHERE service = ? AND queue = 1 AND alone = ?
+// them; alone: suspects. What is said twice lets SQLite see that the index is meant.
+const free = ` FROM builds WHERE service = ? AND queue = 1 AND queue <> 2 AND alone = ?
 	ORDER BY rank, phase, max(id - run - 1, 0), id`
 
 // candidates adds to a list what may be claimed of a service, in order.
@@ -199,36 +198,33 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room) ([]ca
 // take claims builds; start: it also marks them as running.
 func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start bool) ([]jobcontrol.Build, error) {
 	t.pools[l.Worker] = true
-	first, err := t.claims(len(chosen))
+	number, err := t.claims(len(chosen))
 	if err != nil {
 		return nil, err
 	}
-	list := idsOf(chosen)
-	if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + j.key, queue = 2 FROM json_each(?) j WHERE builds.id = j.value`,
-		l.Worker, l.Epoch, first, list); err != nil {
-		return nil, err
-	}
-	if start {
-		if err := t.start(chosen[0].id, t.now); err != nil {
+	builds := make([]jobcontrol.Build, 0, len(chosen))
+	for rest := chosen; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].id == rest[n-1].id+1 {
+			n++
+		}
+		first, last := rest[0].id, rest[n-1].id
+		if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id, queue = 2 WHERE id >= ? AND id <= ?`,
+			l.Worker, l.Epoch, number-first, first, last); err != nil {
 			return nil, err
 		}
-	}
-	if err := t.useTokens(chosen); err != nil {
-		return nil, err
-	}
-	return t.taken(project, chosen, list)
-}
-
-// idsOf is a JSON list of the candidates' ids.
-func idsOf(chosen []candidate) string {
-	ids := append(make([]byte, 0, 10*len(chosen)), '[')
-	for i := range chosen {
-		if i > 0 {
-			ids = append(ids, ',')
+		number += int64(n)
+		if start {
+			if err := t.start(first, t.now); err != nil {
+				return nil, err
+			}
 		}
-		ids = strconv.AppendInt(ids, chosen[i].id, 10)
+		if builds, err = t.taken(builds, project, rest[:n]); err != nil {
+			return nil, err
+		}
+		rest = rest[n:]
 	}
-	return string(append(ids, ']'))
+	return builds, t.useTokens(chosen)
 }
 
 // useTokens takes a token of the rate of its service for each build.
@@ -248,21 +244,33 @@ func (t *tx) useTokens(chosen []candidate) error {
 	return nil
 }
 
-// taken reads builds that were claimed just now.
-func (t *tx) taken(project string, chosen []candidate, list string) ([]jobcontrol.Build, error) {
-	builds := make([]jobcontrol.Build, 0, len(chosen))
-	var rest []int // those that are not plain
+// taken adds builds to a list that were claimed just now, whose ids follow each other.
+func (t *tx) taken(builds []jobcontrol.Build, project string, chosen []candidate) ([]jobcontrol.Build, error) {
+	from := len(builds)
+	var rest []int // those of which there is more to read
 	err := t.each(func(r *row) error {
-		b := jobcontrol.Build{Project: project}
-		if plain := scanClaimed(r, &b); !plain {
+		b := jobcontrol.Build{Project: project, State: jobcontrol.Queued}
+		head, definition, fresh := scanFresh(r, &b)
+		if !fresh {
 			rest = append(rest, len(builds))
+		} else {
+			var err error
+			if b.Job, err = t.jobOf(head); err != nil {
+				return err
+			}
+			if b.Definition, err = t.hashOf(definition); err != nil {
+				return err
+			}
+			if b.Run == b.ID {
+				t.fresh.add(b.ID, freshBuild{head, definition, chosen[len(builds)-from].service.id})
+			}
 		}
-		if b.Service = chosen[len(builds)].service.Name; b.Service == jobcontrol.DefaultService {
+		if b.Service = chosen[len(builds)-from].service.Name; b.Service == jobcontrol.DefaultService {
 			b.Service = ""
 		}
 		builds = append(builds, b)
 		return nil
-	}, selectClaimed, list)
+	}, selectFresh, chosen[0].id, chosen[len(chosen)-1].id)
 	if err != nil {
 		return nil, err
 	}
@@ -277,29 +285,46 @@ func (t *tx) taken(project string, chosen []candidate, list string) ([]jobcontro
 	return builds, nil
 }
 
-// selectClaimed reads what most of the claimed builds have, the numbers as one
-// text: to read a column costs more than to decode a number. The first one tells
-// whether there is more.
-const selectClaimed = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d', b.started_at = 0 AND b.failure IS NULL AND b.pins IS NULL AND b.unique_key IS NULL AND b.service_key IS NULL,
-		b.id, b.run, b.phase, b.tries, b.retry_delay, b.tries_used, b.attempts, b.lost, b.asked, b.created_at, b.ready_at,
-		b.worker, b.epoch, b.claim, b.ran, b.again_of, b.priority),
-	h.job, d.hash, b.args, b.kwargs, b.why
-	FROM json_each(?) j CROSS JOIN builds b ON b.id = j.value
-	CROSS JOIN heads h ON h.id = b.head CROSS JOIN definitions d ON d.id = b.definition`
+// selectFresh reads what a fresh build has: one that was never executed. The
+// numbers are one text: to read a column costs more than to decode a number.
+const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d %d %d %d',
+		(tries_used | attempts | lost | asked | started_at | ran | again_of) = 0
+			AND failure IS NULL AND pins IS NULL AND unique_key IS NULL AND service_key IS NULL,
+		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority, worker, epoch, claim),
+	args, kwargs, why FROM builds WHERE id >= ? AND id <= ?`
 
-// scanClaimed reads a row of selectClaimed and tells whether that is all.
-func scanClaimed(r *row, b *jobcontrol.Build) (plain bool) {
+// scanFresh reads a row of selectFresh and tells whether that is all.
+func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool) {
 	next := r.numbers()
-	plain = next() == 1
-	b.State = jobcontrol.Queued
-	b.ID, b.Run, b.Phase, b.Tries, b.RetryDelay = next(), next(), int(next()), int(next()), time.Duration(next())
-	b.TriesUsed, b.Attempts, b.Lost, b.Asked = int(next()), int(next()), int(next()), int(next())
+	fresh = next() == 1
+	b.ID, b.Run, b.Phase, head, definition = next(), next(), int(next()), next(), next()
+	b.Tries, b.RetryDelay = int(next()), time.Duration(next())
 	b.CreatedAt, b.ReadyAt = codec.TimeOf(next()), codec.TimeOf(next())
+	b.Priority = int(next())
 	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: next(), Epoch: next(), Number: next()}
-	b.Ran, b.AgainOf, b.Priority = next(), next(), int(next())
 	if b.Run != b.ID {
 		b.Place = int(b.ID - b.Run - 1)
 	}
-	b.Job, b.Definition, b.Args, b.Kwargs, b.Why = r.text(), r.text(), r.json(), r.json(), r.text()
-	return plain
+	b.Args, b.Kwargs, b.Why = r.json(), r.json(), r.text()
+	return head, definition, fresh
+}
+
+// jobOf returns the job of a head.
+func (t *tx) jobOf(head int64) (job string, err error) {
+	if job, ok := t.jobs[head]; ok {
+		return job, nil
+	}
+	_, err = t.first(func(r *row) { job = r.text() }, `SELECT job FROM heads WHERE id = ?`, head)
+	t.jobs[head] = job
+	return job, err
+}
+
+// hashOf returns the hash of a definition.
+func (t *tx) hashOf(definition int64) (hash string, err error) {
+	if hash, ok := t.hashes[definition]; ok {
+		return hash, nil
+	}
+	_, err = t.first(func(r *row) { hash = r.text() }, `SELECT hash FROM definitions WHERE id = ?`, definition)
+	t.hashes[definition] = hash
+	return hash, err
 }

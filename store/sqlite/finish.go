@@ -42,36 +42,71 @@ func finishOf(t jobcontrol.Transition, set string, detached int64) string {
 
 // Finish ends a build and releases or blocks its dependants; see [jobcontrol.Executions].
 func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Released, error) {
+	o, err := s.finishOp(c, &e)
+	if err != nil {
+		return nil, err
+	}
+	o.done = make(chan struct{})
+	if err := s.do(ctx, &o.op); err != nil {
+		return nil, err
+	}
+	return &o.released, nil
+}
+
+// FinishThen is Finish that does not wait; see [jobcontrol.Finisher].
+func (s *Store) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	o, err := s.finishOp(c, e)
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	o.ctx = ctx
+	o.then = func(err error) {
+		if err != nil {
+			then(nil, err)
+			return
+		}
+		then(&o.released, nil)
+	}
+	s.later(&o.op)
+}
+
+// finishOp is the end of a build.
+type finishOp struct {
+	op
+	plain    finishing
+	packed   codec.Packed
+	released jobcontrol.Released
+}
+
+func (s *Store) finishOp(c jobcontrol.Claim, e *jobcontrol.Ended) (*finishOp, error) {
 	end, ok := endings[e.State]
 	if !ok {
 		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
 	}
-	p, err := codec.Pack(c, e, s.clock())
-	if err != nil {
+	o := &finishOp{}
+	p := &o.packed
+	if err := p.Pack(c, e, s.clock()); err != nil {
 		return nil, err
 	}
-	var released *jobcontrol.Released
-	o := &op{name: "finish", done: make(chan struct{}), f: func(t *tx) (err error) {
-		released = &jobcontrol.Released{}
-		if e.State == jobcontrol.Suspended {
+	o.name = "finish"
+	o.f = func(t *tx) (err error) {
+		o.released = jobcontrol.Released{}
+		if p.State == jobcontrol.Suspended {
 			return t.suspend(p)
 		}
-		return t.finish(p, end.transition, end.update, released)
-	}}
+		return t.finish(p, end.transition, end.update, &o.released)
+	}
 	if plainEnd(p) {
-		o.finishing = &finishing{p: p}
+		o.plain.p = p
+		o.finishing = &o.plain
 	}
-	if err := s.do(ctx, o); err != nil {
-		return nil, err
-	}
-	if o.finishing != nil && o.finishing.done {
-		released = &jobcontrol.Released{}
-	}
-	return released, nil
+	return o, nil
 }
 
 func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2]string, released *jobcontrol.Released) error {
 	c := p.Claim
+	delete(t.fresh, c.Build)
 	var changed any
 	var standing int64
 	if p.State == jobcontrol.Successful {

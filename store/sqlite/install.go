@@ -20,6 +20,7 @@ var migrationFiles = []string{
 	"0001_init.sql",
 	"0002_queue.sql",
 	"0003_expansions.sql",
+	"0004_claimed.sql",
 }
 
 // schemaVersion returns the number of the last migration that was applied; 0:

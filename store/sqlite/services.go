@@ -164,9 +164,9 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 				n         *int
 				condition string
 			}{
-				{&status.Waiting, `queue = 4`},
-				{&status.Scheduled, `queue = 3`},
-				{&status.Queued, `queue = 1`},
+				{&status.Waiting, `queue = 4 AND queue <> 2`},
+				{&status.Scheduled, `queue = 3 AND queue <> 2`},
+				{&status.Queued, `queue = 1 AND queue <> 2`},
 				{&status.Claimed, `queue = 2 AND state = 4`},
 				{&status.Running, `queue = 2 AND state = 5`},
 			} {

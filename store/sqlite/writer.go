@@ -18,9 +18,11 @@ import (
 type op struct {
 	name      string
 	f         func(*tx) error
-	finishing *finishing    // nil: it is executed alone
-	state     atomic.Int32  // of its life: waiting, then started or dropped
-	done      chan struct{} // closed when err is the answer
+	finishing *finishing      // nil: it is executed alone
+	state     atomic.Int32    // of its life: waiting, then started or dropped
+	done      chan struct{}   // closed when err is the answer; nil: then is called
+	ctx       context.Context // of an op with then: it is not begun after its end
+	then      func(error)
 	err       error
 }
 
@@ -48,6 +50,8 @@ type writer struct {
 	closed bool
 	forgot bool  // what the system had of the log before; see forget
 	fatal  error // nothing is written any more
+
+	answers sync.WaitGroup // of large batches, which are given while the next one is written
 }
 
 func newWriter(s *Store, c *conn) *writer {
@@ -66,11 +70,11 @@ type tx struct {
 	cache
 	postponed
 	args   []any // of the bulk statements
-	byID   map[int64]*finishing
 	hinted bool  // settle has written a hint
 	hints  int64 // its number
 
 	pools map[int64]bool // workers that have claimed something through this handle
+	fresh freshBuilds    // what they claimed
 }
 
 // cache is what a transaction has read of rows that do not change in it.
@@ -78,14 +82,17 @@ type cache struct {
 	definitions map[string]definition
 	origins     map[origin]int64
 	services    map[headName]*service // with their name for the job
+	jobs        map[int64]string      // of heads
+	hashes      map[int64]string      // of definitions
 }
 
 // begun returns the writer's tx for a new transaction.
 func (w *writer) begun() *tx {
 	if w.t == nil {
 		w.t = &tx{
-			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, byID: map[int64]*finishing{}, pools: map[int64]bool{},
-			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}},
+			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, pools: map[int64]bool{},
+			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}, map[int64]string{}, map[int64]string{}},
+			fresh:     freshBuilds{},
 			postponed: postponed{heads: map[int64]*headChange{}, names: map[headName]*headChange{}, runs: map[int64]int{}},
 		}
 	}
@@ -94,6 +101,8 @@ func (w *writer) begun() *tx {
 	clear(t.definitions)
 	clear(t.origins)
 	clear(t.services)
+	clear(t.jobs)
+	clear(t.hashes)
 	clear(t.heads)
 	clear(t.names)
 	clear(t.runs)
@@ -121,6 +130,17 @@ func (t *tx) returning(f func(r *row), text string, args ...any) (found bool, er
 // be executed more than once, each time from the start.
 func (s *Store) write(ctx context.Context, name string, f func(*tx) error) error {
 	return s.do(ctx, &op{name: name, f: f, done: make(chan struct{})})
+}
+
+// later has an op executed and calls its function with the answer.
+func (s *Store) later(o *op) {
+	first, err := s.w.add(o)
+	switch {
+	case err != nil:
+		o.then(s.public(err))
+	case first:
+		go s.w.run()
+	}
 }
 
 func (s *Store) do(ctx context.Context, o *op) error {
@@ -199,13 +219,16 @@ func (w *writer) stop() {
 	for w.busy {
 		w.idle.Wait()
 	}
+	w.answers.Wait()
 }
 
 // serve answers all ops of a batch.
 func (w *writer) serve(batch []*op) {
 	live := batch[:0]
 	for _, o := range batch {
-		if o.state.CompareAndSwap(opWaiting, opStarted) {
+		if o.then != nil && o.ctx.Err() != nil {
+			o.then(w.s.public(o.ctx.Err()))
+		} else if o.state.CompareAndSwap(opWaiting, opStarted) {
 			live = append(live, o)
 		}
 	}
@@ -217,8 +240,21 @@ func (w *writer) serve(batch []*op) {
 			w.transaction([]*op{o})
 		}
 	}
-	for _, o := range live {
-		close(o.done)
+	if len(live) < bulkRows {
+		w.answer(live)
+		return
+	}
+	w.answers.Go(func() { w.answer(live) })
+}
+
+// answer tells those who brought ops that they were served.
+func (w *writer) answer(ops []*op) {
+	for _, o := range ops {
+		if o.then != nil {
+			o.then(w.s.public(o.err))
+		} else {
+			close(o.done)
+		}
 	}
 }
 
@@ -324,6 +360,11 @@ func (w *writer) rollback(ops []*op, cause error, fail func(error) bool) (again 
 		return fail(cause)
 	case err != nil && codeOf(err) != codeError:
 		return fail(err)
+	case errors.Is(cause, errNotPlain):
+		for _, o := range ops {
+			o.finishing = nil
+		}
+		return w.transaction(ops)
 	}
 	return len(ops) > 1
 }
