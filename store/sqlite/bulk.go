@@ -107,11 +107,19 @@ type finishing struct {
 }
 
 // plainFinish ends lone detached builds that succeeded at their first attempt.
-var plainFinish = `WITH v (id, claim, changed, result, started, finished, last) AS (VALUES ` + values(bulkRows, 7) + `)
+func plainFinish(rows int) string {
+	return `WITH v (id, claim, changed, result, started, finished, last) AS (VALUES ` + values(rows, 7) + `)
 	UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = 1, tries_used = 1,
 		started_at = CASE started_at WHEN 0 THEN v.started ELSE started_at END, finished_at = v.finished, last = v.last, room = NULL, queue = NULL
 	FROM v WHERE builds.id = v.id AND builds.claim = v.claim AND worker = ? AND epoch = ? AND attempts = 0 AND tries_used = 0 AND state IN (4, 5)
 		AND queue = 2 AND run = builds.id AND ran = 0 AND stop = 0 AND pins IS NULL AND failure IS NULL AND frames IS NULL`
+}
+
+// The bulk statements that end builds, by their rows: a large one costs less for each.
+var plainFinishes = []struct {
+	rows int
+	text string
+}{{8 * bulkRows, plainFinish(8 * bulkRows)}, {bulkRows, plainFinish(bulkRows)}}
 
 // plainEnd tells whether the end of a build may be stored with others.
 func plainEnd(p *codec.Packed) bool {
@@ -154,16 +162,18 @@ func (t *tx) finishPlain(ops []*op) error {
 		} else if err != nil {
 			return err
 		}
-		for ; len(list) >= bulkRows; list = list[bulkRows:] {
-			if err := t.finishRows(l, list[:bulkRows]); err != nil {
-				return err
+		for _, s := range plainFinishes {
+			for ; len(list) >= s.rows; list = list[s.rows:] {
+				if err := t.finishRows(s.text, l, list[:s.rows]); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (t *tx) finishRows(l jobcontrol.Lease, list []*finishing) error {
+func (t *tx) finishRows(text string, l jobcontrol.Lease, list []*finishing) error {
 	args := t.args[:0]
 	for _, f := range list {
 		p := f.p
@@ -171,7 +181,7 @@ func (t *tx) finishRows(l jobcontrol.Lease, list []*finishing) error {
 	}
 	args = append(args, l.Worker, l.Epoch)
 	t.args = args
-	n, err := t.exec(plainFinish, args...)
+	n, err := t.exec(text, args...)
 	if err == nil && n != int64(len(list)) {
 		err = errNotPlain
 	}
