@@ -2,7 +2,9 @@ package sqlite
 
 import (
 	"errors"
+	"maps"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -87,23 +89,41 @@ func text(data []byte) any {
 type freshBuild struct{ head, definition, service int64 }
 
 // freshBuilds remembers builds from their claim to their end.
-type freshBuilds map[int64]freshBuild
+type freshBuilds struct {
+	mu sync.Mutex
+	m  map[int64]freshBuild
+}
 
 // maxFresh is how many are remembered: the ends of those that were forgotten are
 // written one by one.
 const maxFresh = 1 << 16
 
-func (f freshBuilds) add(id int64, b freshBuild) {
-	if len(f) >= maxFresh {
-		clear(f) // most of them came to another end
+func (f *freshBuilds) add(builds map[int64]freshBuild) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m == nil || len(f.m) > maxFresh {
+		f.m = map[int64]freshBuild{} // most of them came to another end
 	}
-	f[id] = b
+	maps.Copy(f.m, builds)
+}
+
+// remove forgets builds that end, and enters what is known of them.
+func (f *freshBuilds) remove(ends []*finishing) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range ends {
+		if b, ok := f.m[e.p.Claim.Build]; ok {
+			e.fresh = b
+			delete(f.m, e.p.Claim.Build)
+		}
+	}
 }
 
 // finishing is a Finish that may be executed with others.
 type finishing struct {
-	p    *codec.Packed
-	done bool // it was; else it is executed alone
+	p     *codec.Packed
+	fresh freshBuild // zero: nothing is known
+	done  bool       // it was; else it is executed alone
 }
 
 // plainFinish ends lone detached builds that succeeded at their first attempt.
@@ -134,24 +154,26 @@ var errNotPlain = errors.New("not all of the builds are plain")
 // finishPlain executes those of the ops that are plain, by worker. It begins
 // anew what an earlier try did, which was rolled back.
 func (t *tx) finishPlain(ops []*op) error {
-	var byLease map[jobcontrol.Lease][]*finishing
+	var plain []*finishing
 	for _, o := range ops {
 		if o.finishing == nil {
 			continue
 		}
 		o.finishing.done = false
-		if len(ops) < bulkRows || fault.Enabled { // fail points are around single ops
-			continue
+		if len(ops) >= bulkRows && !fault.Enabled { // fail points are around single ops
+			plain = append(plain, o.finishing)
 		}
-		c := o.finishing.p.Claim
-		if _, ok := t.fresh[c.Build]; !ok {
-			continue
+	}
+	if len(plain) < bulkRows {
+		return nil
+	}
+	t.s.fresh.remove(plain)
+	byLease := map[jobcontrol.Lease][]*finishing{}
+	for _, f := range plain {
+		if f.fresh.head != 0 {
+			l := jobcontrol.Lease{Worker: f.p.Claim.Worker, Epoch: f.p.Claim.Epoch}
+			byLease[l] = append(byLease[l], f)
 		}
-		if byLease == nil {
-			byLease = map[jobcontrol.Lease][]*finishing{}
-		}
-		l := jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}
-		byLease[l] = append(byLease[l], o.finishing)
 	}
 	for l, list := range byLease {
 		if len(list) < bulkRows {
@@ -191,13 +213,12 @@ func (t *tx) finishRows(text string, l jobcontrol.Lease, list []*finishing) erro
 	for _, f := range list {
 		p := f.p
 		id := p.Claim.Build
-		b := t.fresh[id]
+		b := &f.fresh
 		e := ended{id: id, run: id, head: b.head, definition: b.definition, detached: true, state: jobcontrol.Successful, at: p.Finished(t.now), changed: p.Changed}
 		if len(p.Result) > 0 {
 			e.result = id
 		}
 		f.done = true
-		delete(t.fresh, id)
 		t.freed(b.service)
 		if err := t.ended(&e); err != nil {
 			return err

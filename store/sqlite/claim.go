@@ -17,13 +17,24 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "claim: %d builds are asked for", w.N)
 	}
 	var out *jobcontrol.Claimed
+	var taken *taken
 	err := s.write(ctx, "claim", func(t *tx) (err error) {
 		if err := t.valid(l); err != nil {
 			return err
 		}
-		out, err = t.claim(l, w)
+		if out, taken, err = t.claim(l, w); err == nil && taken.n <= fewTaken {
+			out.Builds, err = taken.read(t.conn)
+		}
 		return err
 	})
+	if err == nil && taken.n > fewTaken {
+		// The writer has better things to do. Should this fail, the claims are held by a
+		// worker that does not know of them, as where an answer is lost.
+		err = s.read(ctx, func(c *conn) (err error) {
+			out.Builds, err = taken.read(c)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -63,21 +74,21 @@ func (a *candidate) compare(b *candidate) int {
 }
 
 // claim chooses builds, those of smallest rank over all services, and claims them.
-func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, error) {
+func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, *taken, error) {
 	out := &jobcontrol.Claimed{}
 	if err := t.insertPlain(true); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	services, err := t.wanted(w)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var ready []candidate
 	var suspect *candidate
 	for _, v := range services {
 		room, err := t.room(v, w.N+1)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if room.n <= 0 {
 			continue
@@ -86,13 +97,13 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 		first.n = 1
 		suspects, err := t.candidates(nil, v, 1, first)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if len(suspects) > 0 && (suspect == nil || suspects[0].compare(suspect) < 0) {
 			suspect = &suspects[0]
 		}
 		if ready, err = t.candidates(ready, v, 0, room); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(services) > 1 {
@@ -100,17 +111,15 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 	}
 	if w.Alone && suspect != nil && (len(ready) == 0 || suspect.compare(&ready[0]) < 0) {
 		out.More = len(ready) > 0
-		out.Builds, err = t.take(l, w.Project, []candidate{*suspect}, true)
-		return out, err
+		taken, err := t.take(l, w.Project, []candidate{*suspect}, true)
+		return out, taken, err
 	}
-	taken := ready[:min(w.N, len(ready))]
-	rest := ready[len(taken):]
+	chosen := ready[:min(w.N, len(ready))]
+	rest := ready[len(chosen):]
 	out.More = len(rest) > 0
 	out.Suspects = suspect != nil && (len(rest) == 0 || suspect.compare(&rest[0]) < 0)
-	if len(taken) > 0 {
-		out.Builds, err = t.take(l, w.Project, taken, false)
-	}
-	return out, err
+	taken, err := t.take(l, w.Project, chosen, false)
+	return out, taken, err
 }
 
 // room is how many builds of a service may be claimed now.
@@ -196,35 +205,42 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room) ([]ca
 }
 
 // take claims builds; start: it also marks them as running.
-func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start bool) ([]jobcontrol.Build, error) {
+func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start bool) (*taken, error) {
+	out := &taken{s: t.s, lease: l, project: project, state: jobcontrol.Queued, n: len(chosen)}
+	if start {
+		out.state = jobcontrol.Running
+	}
+	if len(chosen) == 0 {
+		return out, nil
+	}
+	if err := t.useTokens(chosen); err != nil {
+		return nil, err
+	}
 	t.pools[l.Worker] = true
 	number, err := t.claims(len(chosen))
 	if err != nil {
 		return nil, err
 	}
-	builds := make([]jobcontrol.Build, 0, len(chosen))
-	for rest := chosen; len(rest) > 0; {
+	for len(chosen) > 0 {
 		n := 1
-		for n < len(rest) && rest[n].id == rest[n-1].id+1 {
+		for n < len(chosen) && chosen[n].id == chosen[n-1].id+1 {
 			n++
 		}
-		first, last := rest[0].id, rest[n-1].id
+		first := chosen[0].id
 		if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id, queue = 2 WHERE id >= ? AND id <= ?`,
-			l.Worker, l.Epoch, number-first, first, last); err != nil {
+			l.Worker, l.Epoch, number-first, first, chosen[n-1].id); err != nil {
 			return nil, err
 		}
-		number += int64(n)
 		if start {
 			if err := t.start(first, t.now); err != nil {
 				return nil, err
 			}
 		}
-		if builds, err = t.taken(builds, project, rest[:n]); err != nil {
-			return nil, err
-		}
-		rest = rest[n:]
+		out.spans = append(out.spans, span{chosen[:n], number})
+		number += int64(n)
+		chosen = chosen[n:]
 	}
-	return builds, t.useTokens(chosen)
+	return out, nil
 }
 
 // useTokens takes a token of the rate of its service for each build.
@@ -244,54 +260,77 @@ func (t *tx) useTokens(chosen []candidate) error {
 	return nil
 }
 
-// taken adds builds to a list that were claimed just now, whose ids follow each other.
-func (t *tx) taken(builds []jobcontrol.Build, project string, chosen []candidate) ([]jobcontrol.Build, error) {
-	from := len(builds)
-	var rest []int // those of which there is more to read
-	err := t.each(func(r *row) error {
-		b := jobcontrol.Build{Project: project, State: jobcontrol.Queued}
-		head, definition, fresh := scanFresh(r, &b)
-		if !fresh {
-			rest = append(rest, len(builds))
-		} else {
-			var err error
-			if b.Job, err = t.jobOf(head); err != nil {
-				return err
+// taken are builds that were claimed.
+type taken struct {
+	s       *Store
+	lease   jobcontrol.Lease
+	project string
+	state   jobcontrol.State
+	n       int
+	spans   []span
+}
+
+// span are builds whose ids and claims follow each other.
+type span struct {
+	builds []candidate
+	number int64 // of the first one's claim
+}
+
+// fewTaken is how many builds are read within the transaction that claimed them:
+// few are read there at once, and many better beside the next transaction.
+const fewTaken = 64
+
+// read reads the builds.
+func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
+	r := &names{c, map[int64]string{}, map[int64]string{}}
+	builds := make([]jobcontrol.Build, 0, k.n)
+	fresh := make(map[int64]freshBuild, k.n)
+	for _, span := range k.spans {
+		from := len(builds)
+		var rest []int // those of which there is more to read
+		err := c.each(func(row *row) (err error) {
+			b := jobcontrol.Build{}
+			head, definition, plain := scanFresh(row, &b)
+			if !plain {
+				rest = append(rest, len(builds))
+			} else if b.Job, b.Definition, err = r.of(head, definition); err == nil && b.Run == b.ID {
+				fresh[b.ID] = freshBuild{head, definition, span.builds[len(builds)-from].service.id}
 			}
-			if b.Definition, err = t.hashOf(definition); err != nil {
-				return err
-			}
-			if b.Run == b.ID {
-				t.fresh.add(b.ID, freshBuild{head, definition, chosen[len(builds)-from].service.id})
+			builds = append(builds, b)
+			return err
+		}, selectFresh, span.builds[0].id, span.builds[len(span.builds)-1].id)
+		if err == nil && len(builds)-from != len(span.builds) {
+			err = &codec.Damaged{What: "a claimed build is missing"}
+		}
+		for i := 0; err == nil && i < len(rest); i++ {
+			var b *jobcontrol.Build
+			if b, err = c.build(builds[rest[i]].ID); err == nil {
+				builds[rest[i]] = *b
 			}
 		}
-		if b.Service = chosen[len(builds)-from].service.Name; b.Service == jobcontrol.DefaultService {
-			b.Service = ""
-		}
-		builds = append(builds, b)
-		return nil
-	}, selectFresh, chosen[0].id, chosen[len(chosen)-1].id)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range rest {
-		b, err := t.build(builds[i].ID)
 		if err != nil {
 			return nil, err
 		}
-		b.Dependants = nil
-		builds[i] = *b
+		for i := range span.builds {
+			b := &builds[from+i]
+			b.Project, b.State, b.Dependants = k.project, k.state, nil
+			b.Claim = jobcontrol.Claim{Build: b.ID, Worker: k.lease.Worker, Epoch: k.lease.Epoch, Number: span.number + int64(i)}
+			if b.Service = span.builds[i].service.Name; b.Service == jobcontrol.DefaultService {
+				b.Service = ""
+			}
+		}
 	}
+	k.s.fresh.add(fresh)
 	return builds, nil
 }
 
 // selectFresh reads what a fresh build has: one that was never executed. The
 // numbers are one text: to read a column costs more than to decode a number.
-const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d %d %d %d',
+const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d',
 		(tries_used | attempts | lost | asked | started_at | ran | again_of) = 0
 			AND failure IS NULL AND pins IS NULL AND unique_key IS NULL AND service_key IS NULL,
-		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority, worker, epoch, claim),
-	args, kwargs, why FROM builds WHERE id >= ? AND id <= ?`
+		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority),
+	args, kwargs, why FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
 
 // scanFresh reads a row of selectFresh and tells whether that is all.
 func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool) {
@@ -299,9 +338,7 @@ func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool)
 	fresh = next() == 1
 	b.ID, b.Run, b.Phase, head, definition = next(), next(), int(next()), next(), next()
 	b.Tries, b.RetryDelay = int(next()), time.Duration(next())
-	b.CreatedAt, b.ReadyAt = codec.TimeOf(next()), codec.TimeOf(next())
-	b.Priority = int(next())
-	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: next(), Epoch: next(), Number: next()}
+	b.CreatedAt, b.ReadyAt, b.Priority = codec.TimeOf(next()), codec.TimeOf(next()), int(next())
 	if b.Run != b.ID {
 		b.Place = int(b.ID - b.Run - 1)
 	}
@@ -309,22 +346,25 @@ func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool)
 	return head, definition, fresh
 }
 
-// jobOf returns the job of a head.
-func (t *tx) jobOf(head int64) (job string, err error) {
-	if job, ok := t.jobs[head]; ok {
-		return job, nil
-	}
-	_, err = t.first(func(r *row) { job = r.text() }, `SELECT job FROM heads WHERE id = ?`, head)
-	t.jobs[head] = job
-	return job, err
+// names finds out what the ids of heads and definitions mean, each once.
+type names struct {
+	*conn
+	jobs, hashes map[int64]string
 }
 
-// hashOf returns the hash of a definition.
-func (t *tx) hashOf(definition int64) (hash string, err error) {
-	if hash, ok := t.hashes[definition]; ok {
-		return hash, nil
+// of returns the job of a head and the hash of a definition.
+func (n *names) of(head, definition int64) (job, hash string, err error) {
+	if job, err = n.text(n.jobs, head, `SELECT job FROM heads WHERE id = ?`); err == nil {
+		hash, err = n.text(n.hashes, definition, `SELECT hash FROM definitions WHERE id = ?`)
 	}
-	_, err = t.first(func(r *row) { hash = r.text() }, `SELECT hash FROM definitions WHERE id = ?`, definition)
-	t.hashes[definition] = hash
-	return hash, err
+	return job, hash, err
+}
+
+func (n *names) text(known map[int64]string, id int64, query string) (text string, err error) {
+	text, ok := known[id]
+	if !ok {
+		_, err = n.first(func(r *row) { text = r.text() }, query, id)
+		known[id] = text
+	}
+	return text, err
 }

@@ -106,7 +106,6 @@ func (s *Store) finishOp(c jobcontrol.Claim, e *jobcontrol.Ended) (*finishOp, er
 
 func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2]string, released *jobcontrol.Released) error {
 	c := p.Claim
-	delete(t.fresh, c.Build)
 	var changed any
 	var standing int64
 	if p.State == jobcontrol.Successful {

@@ -42,6 +42,7 @@ type Store struct {
 	file    *file
 	w       *writer
 	hints   hints
+	fresh   freshBuilds
 	readers chan *reader // those that are not in use
 	closed  atomic.Bool
 }

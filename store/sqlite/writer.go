@@ -74,7 +74,6 @@ type tx struct {
 	hints  int64 // its number
 
 	pools map[int64]bool // workers that have claimed something through this handle
-	fresh freshBuilds    // what they claimed
 }
 
 // cache is what a transaction has read of rows that do not change in it.
@@ -82,8 +81,6 @@ type cache struct {
 	definitions map[string]definition
 	origins     map[origin]int64
 	services    map[headName]*service // with their name for the job
-	jobs        map[int64]string      // of heads
-	hashes      map[int64]string      // of definitions
 }
 
 // begun returns the writer's tx for a new transaction.
@@ -91,8 +88,7 @@ func (w *writer) begun() *tx {
 	if w.t == nil {
 		w.t = &tx{
 			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, pools: map[int64]bool{},
-			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}, map[int64]string{}, map[int64]string{}},
-			fresh:     freshBuilds{},
+			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}},
 			postponed: postponed{heads: map[int64]*headChange{}, names: map[headName]*headChange{}, runs: map[int64]int{}},
 		}
 	}
@@ -101,8 +97,6 @@ func (w *writer) begun() *tx {
 	clear(t.definitions)
 	clear(t.origins)
 	clear(t.services)
-	clear(t.jobs)
-	clear(t.hashes)
 	clear(t.heads)
 	clear(t.names)
 	clear(t.runs)
