@@ -127,18 +127,26 @@ type finishing struct {
 }
 
 // plainFinish ends lone detached builds that succeeded at their first attempt.
-func plainFinish(rows int) string {
-	return `WITH v (id, claim, changed, result, started, finished, last) AS (VALUES ` + values(rows, 7) + `)
-	UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = 1, tries_used = 1,
-		started_at = CASE started_at WHEN 0 THEN v.started ELSE started_at END, finished_at = v.finished, last = v.last, room = NULL, queue = NULL
-	FROM v WHERE builds.id = v.id AND builds.claim = v.claim AND worker = ? AND epoch = ? AND attempts = 0 AND tries_used = 0 AND state IN (4, 5)
-		AND queue = 2 AND run = builds.id AND ran = 0 AND stop = 0 AND pins IS NULL AND failure IS NULL AND frames IS NULL`
+// The first form is for those that are claimed in their rows, the other one for those of table claims.
+func plainFinish(rows int) [2]string {
+	of := func(claimed, set, held string) string {
+		return `WITH v (id, claim, changed, result, started, finished, last) AS (VALUES ` + values(rows, 7) + `), c (worker, epoch) AS (VALUES (?, ?))
+		UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = 1, tries_used = 1, started_at = ` + claimed + `,
+			finished_at = v.finished, last = v.last, room = NULL, queue = NULL` + set + `
+		FROM v CROSS JOIN c WHERE builds.id = v.id AND ` + held + ` AND attempts = 0 AND tries_used = 0
+			AND run = builds.id AND ran = 0 AND stop = 0 AND pins IS NULL AND failure IS NULL AND frames IS NULL`
+	}
+	return [2]string{
+		of(`CASE started_at WHEN 0 THEN v.started ELSE started_at END`, ``,
+			`queue = 2 AND builds.claim = v.claim AND builds.worker = c.worker AND builds.epoch = c.epoch AND state IN (4, 5)`),
+		of(`v.started`, `, worker = c.worker, epoch = c.epoch, claim = v.claim`, `queue = 1 AND state = 4 AND started_at = 0`),
+	}
 }
 
 // The bulk statements that end builds, by their rows: a large one costs less for each.
 var plainFinishes = []struct {
-	rows int
-	text string
+	rows  int
+	texts [2]string
 }{{8 * bulkRows, plainFinish(8 * bulkRows)}, {bulkRows, plainFinish(bulkRows)}}
 
 // plainEnd tells whether the end of a build may be stored with others.
@@ -168,14 +176,29 @@ func (t *tx) finishPlain(ops []*op) error {
 		return nil
 	}
 	t.s.fresh.remove(plain)
-	byLease := map[jobcontrol.Lease][]*finishing{}
-	for _, f := range plain {
-		if f.fresh.head != 0 {
-			l := jobcontrol.Lease{Worker: f.p.Claim.Worker, Epoch: f.p.Claim.Epoch}
-			byLease[l] = append(byLease[l], f)
-		}
+	if _, err := t.lookAtClaims(); err != nil {
+		return err
 	}
-	for l, list := range byLease {
+	type kind struct {
+		lease jobcontrol.Lease
+		many  int // 1: they are in table claims
+	}
+	kinds := map[kind][]*finishing{}
+	for _, f := range plain {
+		k := kind{lease: jobcontrol.Lease{Worker: f.p.Claim.Worker, Epoch: f.p.Claim.Epoch}}
+		if f.fresh.head == 0 {
+			continue
+		}
+		if c, ok := t.claims.builds[f.p.Claim.Build]; ok {
+			if c.number != f.p.Claim.Number || c.by.lease != k.lease {
+				continue
+			}
+			k.many = 1
+		}
+		kinds[k] = append(kinds[k], f)
+	}
+	for k, list := range kinds {
+		l := k.lease
 		if len(list) < bulkRows {
 			continue
 		}
@@ -186,7 +209,7 @@ func (t *tx) finishPlain(ops []*op) error {
 		}
 		for _, s := range plainFinishes {
 			for ; len(list) >= s.rows; list = list[s.rows:] {
-				if err := t.finishRows(s.text, l, list[:s.rows]); err != nil {
+				if err := t.finishRows(s.texts[k.many], l, list[:s.rows]); err != nil {
 					return err
 				}
 			}
@@ -220,6 +243,14 @@ func (t *tx) finishRows(text string, l jobcontrol.Lease, list []*finishing) erro
 		}
 		f.done = true
 		t.freed(b.service)
+		if c, ok := t.claims.builds[id]; ok {
+			delete(t.claims.builds, id)
+			if c.by.left--; c.by.left == 0 {
+				if _, err := t.exec(forgetClaim, c.by.first); err != nil {
+					return err
+				}
+			}
+		}
 		if err := t.ended(&e); err != nil {
 			return err
 		}

@@ -57,8 +57,8 @@ func (t *tx) valid(l jobcontrol.Lease) error {
 	return err
 }
 
-// claims draws n numbers of claims and returns the first.
-func (t *tx) claims(n int) (first int64, err error) {
+// claimNumbers draws n numbers of claims and returns the first.
+func (t *tx) claimNumbers(n int) (first int64, err error) {
 	_, err = t.returning(func(r *row) { first = r.int() - int64(n) + 1 }, `UPDATE sequences SET claim = claim + ? RETURNING claim`, n)
 	return first, err
 }
@@ -77,6 +77,9 @@ func (a *candidate) compare(b *candidate) int {
 func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, *taken, error) {
 	out := &jobcontrol.Claimed{}
 	if err := t.insertPlain(true); err != nil {
+		return nil, nil, err
+	}
+	if _, err := t.lookAtClaims(); err != nil {
 		return nil, nil, err
 	}
 	services, err := t.wanted(w)
@@ -134,6 +137,9 @@ func (t *tx) room(v *service, n int) (room, error) {
 	if !v.Limited() {
 		return r, nil
 	}
+	if err := t.spread(); err != nil { // what is claimed is counted
+		return r, err
+	}
 	t.s.hints.limit(v.id)
 	if v.Concurrency > 0 {
 		active, err := t.number(`SELECT count(*) FROM builds WHERE service = ? AND queue = 2`, v.id)
@@ -178,9 +184,19 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room) ([]ca
 	if r.keys == nil {
 		list = slices.Grow(list, min(r.n, 1024))
 		err := t.each(func(row *row) error {
-			list = append(list, candidate{row.int(), row.int(), row.int(), row.int(), v})
+			id := row.int()
+			if _, ok := t.claims.builds[id]; ok {
+				return nil
+			}
+			if list = append(list, candidate{id, row.int(), row.int(), row.int(), v}); r.n == 1 {
+				return errEnough
+			}
+			r.n--
 			return nil
-		}, `SELECT id, rank, phase, max(id - run - 1, 0)`+free+` LIMIT ?`, v.id, alone, r.n)
+		}, `SELECT id, rank, phase, max(id - run - 1, 0)`+free, v.id, alone)
+		if err == errEnough {
+			err = nil
+		}
 		return list, err
 	}
 	err := t.each(func(row *row) error {
@@ -217,9 +233,15 @@ func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start 
 		return nil, err
 	}
 	t.pools[l.Worker] = true
-	number, err := t.claims(len(chosen))
+	number, err := t.claimNumbers(len(chosen))
 	if err != nil {
 		return nil, err
+	}
+	many := len(chosen) >= t.s.opts.manyClaims && !start && !slices.ContainsFunc(chosen, func(c candidate) bool { return c.service.Limited() })
+	if many {
+		if err := t.claimAll(l, number, chosen); err != nil {
+			return nil, err
+		}
 	}
 	for len(chosen) > 0 {
 		n := 1
@@ -227,9 +249,11 @@ func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start 
 			n++
 		}
 		first := chosen[0].id
-		if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id, queue = 2 WHERE id >= ? AND id <= ?`,
-			l.Worker, l.Epoch, number-first, first, chosen[n-1].id); err != nil {
-			return nil, err
+		if !many {
+			if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id, queue = 2 WHERE id >= ? AND id <= ?`,
+				l.Worker, l.Epoch, number-first, first, chosen[n-1].id); err != nil {
+				return nil, err
+			}
 		}
 		if start {
 			if err := t.start(first, t.now); err != nil {

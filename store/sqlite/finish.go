@@ -131,22 +131,19 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 	end := rowEnd{ended: e}
 	if t.pools[c.Worker] {
 		update[0], update[1] = update[1], update[0] // the likely one first
-	}
-	found := false
-	for i := 0; i < len(update) && !found; i++ {
-		var err error
-		found, err = t.returning(func(r *row) {
-			next := r.numbers()
-			e.head, e.definition, end.phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
-			end.open, end.service = jobcontrol.RunState(next()), next()
-			end.dependants, e.pins = r.blob(), r.json()
-		},
-			update[i], p.State, changed, p.Result, standing, p.Attempt.Number,
-			p.UsesTry(), p.Started(t.now), e.at, p.Failure, p.Frames, last,
-			c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
-		if err != nil {
+		if _, err := t.spreadWith(c.Build); err != nil {
 			return err
 		}
+	}
+	found, err := t.end(update, p, &end, changed, standing, last)
+	if err == nil && !found {
+		var spread bool
+		if spread, err = t.spreadWith(c.Build); spread && err == nil { // another handle had claimed it
+			found, err = t.end(update, p, &end, changed, standing, last)
+		}
+	}
+	if err != nil {
+		return err
 	}
 	if !found {
 		return t.notFinished(p, transition, released)
@@ -155,6 +152,23 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 		return err
 	}
 	return t.report(c.Build, p.Log, p.Progress)
+}
+
+// end executes the statements that end a build until one finds it.
+func (t *tx) end(update [2]string, p *codec.Packed, e *rowEnd, changed any, standing int64, last any) (found bool, err error) {
+	c := p.Claim
+	for i := 0; i < len(update) && !found && err == nil; i++ {
+		found, err = t.returning(func(r *row) {
+			next := r.numbers()
+			e.head, e.definition, e.phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
+			e.open, e.service = jobcontrol.RunState(next()), next()
+			e.dependants, e.pins = r.blob(), r.json()
+		},
+			update[i], p.State, changed, p.Result, standing, p.Attempt.Number,
+			p.UsesTry(), p.Started(t.now), e.at, p.Failure, p.Frames, last,
+			c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
+	}
+	return found, err
 }
 
 // rowEnd is what the row of a build that ended tells.

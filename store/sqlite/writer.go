@@ -73,7 +73,8 @@ type tx struct {
 	hinted bool  // settle has written a hint
 	hints  int64 // its number
 
-	pools map[int64]bool // workers that have claimed something through this handle
+	pools  map[int64]bool // workers that have claimed something through this handle
+	claims claims
 }
 
 // cache is what a transaction has read of rows that do not change in it.
@@ -89,6 +90,7 @@ func (w *writer) begun() *tx {
 		w.t = &tx{
 			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, pools: map[int64]bool{},
 			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}},
+			claims:    claims{builds: map[int64]claimed{}},
 			postponed: postponed{heads: map[int64]*headChange{}, names: map[headName]*headChange{}, runs: map[int64]int{}},
 		}
 	}
@@ -100,6 +102,7 @@ func (w *writer) begun() *tx {
 	clear(t.heads)
 	clear(t.names)
 	clear(t.runs)
+	t.claims.looked, t.claims.spread = false, 0
 	t.now, t.changes, t.nextID, t.plain, t.hint, t.hinted, t.hints = w.s.clock(), 0, 0, t.plain[:0], false, false, 0
 	return t
 }
@@ -294,6 +297,8 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		w.forgot = true
 	}
 	t := w.begun()
+	kept := false
+	defer func() { t.claims.known = t.claims.known && kept }()
 	if err := t.executeAll(ops); err != nil {
 		return w.rollback(ops, err, fail)
 	}
@@ -302,12 +307,14 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		if err := w.control("ROLLBACK"); err != nil {
 			return fail(err)
 		}
+		kept = true
 		return false
 	}
 	if err := w.commit(); err != nil {
 		_ = w.control("ROLLBACK") // SQLite itself may have rolled back
 		return fail(err)
 	}
+	kept = true
 	if t.hinted {
 		w.s.hints.tell(t.hints)
 	}
@@ -327,13 +334,16 @@ func (t *tx) executeAll(ops []*op) error {
 			continue
 		}
 		if !hurried[o.name] {
-			if o.err = safely(t.settle); o.err != nil {
+			if o.err = safely(t.settle); o.err == nil && o.name != "install" && o.name != "uninstall" {
+				o.err = safely(t.spread)
+			}
+			if o.err != nil {
 				return o.err
 			}
 		}
-		changes := t.changes
+		changes := t.changes - t.claims.spread
 		o.err = t.execute(o)
-		if o.err != nil && (!refused(o.err) || t.changes != changes) {
+		if o.err != nil && (!refused(o.err) || t.changes-t.claims.spread != changes) {
 			return o.err
 		}
 	}
@@ -363,8 +373,8 @@ func (w *writer) rollback(ops []*op, cause error, fail func(error) bool) (again 
 	return len(ops) > 1
 }
 
-// hurried are the ops that see to what is postponed themselves; before any other
-// one it is settled.
+// hurried are the ops that see to what is postponed themselves, and to table
+// claims; before any other one that is settled, and spread.
 var hurried = map[string]bool{
 	"create": true, "create-many": true, "claim": true, "start": true, "ran": true, "report": true, "finish": true, "retry": true, "renew": true,
 }
