@@ -45,9 +45,10 @@ type bulkClaim struct {
 	left  int // builds that have not ended
 }
 
-// spreadClaims writes claims into the rows of their builds.
+// spreadClaims writes claims into the rows of their builds. The plus keeps SQLite
+// from looking through the queue for each of them.
 const spreadClaims = `UPDATE builds SET worker = c.worker, epoch = c.epoch, claim = c.first + j.key, queue = 2
-	FROM claims c, json_each(c.builds) j WHERE builds.id = j.value AND builds.queue = 1 AND builds.queue <> 2`
+	FROM claims c, json_each(c.builds) j WHERE builds.id = j.value AND +builds.queue = 1`
 
 // lookAtClaims spreads the claims that somebody else wrote, or that this handle
 // did before somebody else wrote, and tells whether there were some.
