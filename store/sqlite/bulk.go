@@ -3,12 +3,12 @@ package sqlite
 import (
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
-	"github.com/jobcontrol/jobcontrol/internal/fault"
 	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
@@ -107,47 +107,53 @@ func (f *freshBuilds) add(builds map[int64]freshBuild) {
 	maps.Copy(f.m, builds)
 }
 
-// remove forgets builds that end, and enters what is known of them.
-func (f *freshBuilds) remove(ends []*finishing) {
+// remove forgets builds that end, and returns the ends of those that it knew, with
+// what it knew of them.
+func (f *freshBuilds) remove(ends []*finishing) []*finishing {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, e := range ends {
-		if b, ok := f.m[e.p.Claim.Build]; ok {
-			e.fresh = b
-			delete(f.m, e.p.Claim.Build)
-		}
-	}
+	return slices.DeleteFunc(ends, func(e *finishing) (unknown bool) {
+		e.fresh, unknown = f.m[e.p.Claim.Build], f.m[e.p.Claim.Build].head == 0
+		delete(f.m, e.p.Claim.Build)
+		return unknown
+	})
 }
 
 // finishing is a Finish that may be executed with others.
 type finishing struct {
 	p     *codec.Packed
-	fresh freshBuild // zero: nothing is known
-	done  bool       // it was; else it is executed alone
+	fresh freshBuild
+	done  bool // it was; else it is executed alone
 }
 
-// plainFinish ends lone detached builds that succeeded at their first attempt.
-// The first form is for those that are claimed in their rows, the other one for those of table claims.
+// plainFinish ends lone detached builds that succeeded at their first attempt. The
+// first form is for those that are claimed in their rows, with the lease after the
+// rows, the other one for those of table claims, with the lease before them.
 func plainFinish(rows int) [2]string {
-	of := func(claimed, set, held string) string {
-		return `WITH v (id, claim, changed, result, started, finished, last) AS (VALUES ` + values(rows, 7) + `), c (worker, epoch) AS (VALUES (?, ?))
-		UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = 1, tries_used = 1, started_at = ` + claimed + `,
-			finished_at = v.finished, last = v.last, room = NULL, queue = NULL` + set + `
-		FROM v CROSS JOIN c WHERE builds.id = v.id AND ` + held + ` AND attempts = 0 AND tries_used = 0
-			AND run = builds.id AND ran = 0 AND stop = 0 AND pins IS NULL AND failure IS NULL AND frames IS NULL`
+	of := func(set, started, held string) string {
+		return `UPDATE builds SET ` + set + `state = 7, changed = v.column3, result = v.column4, attempts = 1, tries_used = 1, started_at = ` + started + `,
+			finished_at = v.column6, last = v.column7, room = NULL, queue = NULL
+		FROM (VALUES ` + values(rows, 7) + `) v WHERE builds.id = v.column1 AND attempts = 0 AND tries_used = 0 AND run = builds.id AND ran = 0 AND stop = 0
+			AND pins IS NULL AND failure IS NULL AND frames IS NULL AND ` + held
 	}
 	return [2]string{
-		of(`CASE started_at WHEN 0 THEN v.started ELSE started_at END`, ``,
-			`queue = 2 AND builds.claim = v.claim AND builds.worker = c.worker AND builds.epoch = c.epoch AND state IN (4, 5)`),
-		of(`v.started`, `, worker = c.worker, epoch = c.epoch, claim = v.claim`, `queue = 1 AND state = 4 AND started_at = 0`),
+		of(``, `CASE started_at WHEN 0 THEN v.column5 ELSE started_at END`, `claim = v.column2 AND +queue = 2 AND state IN (4, 5) AND +worker = ? AND epoch = ?`),
+		of(`worker = ?, epoch = ?, claim = v.column2, `, `v.column5`, `+queue = 1 AND state = 4 AND started_at = 0`),
 	}
 }
 
-// The bulk statements that end builds, by their rows: a large one costs less for each.
+// The bulk statements that end builds, by their rows: a large one costs less for
+// each. A build of table claims has its end written by one of them in any case,
+// lest its neighbours are spread.
 var plainFinishes = []struct {
 	rows  int
 	texts [2]string
-}{{8 * bulkRows, plainFinish(8 * bulkRows)}, {bulkRows, plainFinish(bulkRows)}}
+}{
+	{8 * bulkRows, plainFinish(8 * bulkRows)},
+	{bulkRows, plainFinish(bulkRows)},
+	{bulkRows / 4, [2]string{1: plainFinish(bulkRows / 4)[1]}},
+	{1, [2]string{1: plainFinish(1)[1]}},
+}
 
 // plainEnd tells whether the end of a build may be stored with others.
 func plainEnd(p *codec.Packed) bool {
@@ -168,14 +174,16 @@ func (t *tx) finishPlain(ops []*op) error {
 			continue
 		}
 		o.finishing.done = false
-		if len(ops) >= bulkRows && !fault.Enabled { // fail points are around single ops
+		if t.pools[o.finishing.p.Claim.Worker] {
 			plain = append(plain, o.finishing)
 		}
 	}
-	if len(plain) < bulkRows {
+	if len(plain) == 0 {
 		return nil
 	}
-	t.s.fresh.remove(plain)
+	if plain = t.s.fresh.remove(plain); len(plain) == 0 {
+		return nil
+	}
 	if _, err := t.lookAtClaims(); err != nil {
 		return err
 	}
@@ -186,9 +194,6 @@ func (t *tx) finishPlain(ops []*op) error {
 	kinds := map[kind][]*finishing{}
 	for _, f := range plain {
 		k := kind{lease: jobcontrol.Lease{Worker: f.p.Claim.Worker, Epoch: f.p.Claim.Epoch}}
-		if f.fresh.head == 0 {
-			continue
-		}
 		if c, ok := t.claims.builds[f.p.Claim.Build]; ok {
 			if c.number != f.p.Claim.Number || c.by.lease != k.lease {
 				continue
@@ -199,17 +204,14 @@ func (t *tx) finishPlain(ops []*op) error {
 	}
 	for k, list := range kinds {
 		l := k.lease
-		if len(list) < bulkRows {
-			continue
-		}
 		if err := t.held(l); refused(err) {
 			continue
 		} else if err != nil {
 			return err
 		}
 		for _, s := range plainFinishes {
-			for ; len(list) >= s.rows; list = list[s.rows:] {
-				if err := t.finishRows(s.texts[k.many], l, list[:s.rows]); err != nil {
+			for ; len(list) >= s.rows && s.texts[k.many] != ""; list = list[s.rows:] {
+				if err := t.finishRows(s.texts[k.many], l, k.many == 1, list[:s.rows]); err != nil {
 					return err
 				}
 			}
@@ -218,17 +220,28 @@ func (t *tx) finishPlain(ops []*op) error {
 	return nil
 }
 
-func (t *tx) finishRows(text string, l jobcontrol.Lease, list []*finishing) error {
+func (t *tx) finishRows(text string, l jobcontrol.Lease, many bool, list []*finishing) error {
 	args := t.args[:0]
+	if many {
+		args = append(args, l.Worker, l.Epoch)
+	}
 	for _, f := range list {
 		p := f.p
 		args = append(args, p.Claim.Build, p.Claim.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
 	}
-	args = append(args, l.Worker, l.Epoch)
+	if !many {
+		args = append(args, l.Worker, l.Epoch)
+	}
 	t.args = args
+	if err := passed("finish", "before", len(list)); err != nil {
+		return err
+	}
 	n, err := t.exec(text, args...)
 	if err == nil && n != int64(len(list)) {
 		err = errNotPlain
+	}
+	if err == nil {
+		err = passed("finish", "after", len(list))
 	}
 	if err != nil {
 		return err

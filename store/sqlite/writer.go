@@ -381,16 +381,22 @@ var hurried = map[string]bool{
 
 // execute executes one op of a transaction.
 func (t *tx) execute(o *op) error {
-	if fault.Enabled {
-		if err := fault.Point("sqlite." + o.name + ".before"); err != nil {
-			return unavailable(err)
-		}
+	if err := passed(o.name, "before", 1); err != nil {
+		return err
 	}
 	if err := safely(func() error { return o.f(t) }); err != nil {
 		return err
 	}
-	if fault.Enabled {
-		if err := fault.Point("sqlite." + o.name + ".after"); err != nil {
+	return passed(o.name, "after", 1)
+}
+
+// passed goes through a fail point of an op, as often as there are such ops.
+func passed(name, when string, n int) error {
+	for range n {
+		if !fault.Enabled {
+			break
+		}
+		if err := fault.Point("sqlite." + name + "." + when); err != nil {
 			return unavailable(err)
 		}
 	}
