@@ -83,16 +83,28 @@ var stopping = [4]jobcontrol.Transition{stopCancel: jobcontrol.ToCancel, stopSus
 
 // build returns a build, or NotFound.
 func (c *conn) build(id int64) (*jobcontrol.Build, error) {
-	var b *jobcontrol.Build
-	err := c.each(func(r *row) error {
-		v, err := scanBuild(r, false)
-		b = &v
-		return err
-	}, selectFull+`WHERE b.id = ?`, id)
-	if err == nil && b == nil {
-		err = noBuild(id)
+	builds, err := c.selected(false, selectFull+`WHERE b.id = ?`, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(builds) == 0:
+		return nil, noBuild(id)
 	}
-	return b, err
+	return &builds[0], nil
+}
+
+// selected returns builds by a statement with fullColumns, or briefColumns.
+func (c *conn) selected(brief bool, text string, args ...any) ([]jobcontrol.Build, error) {
+	var builds []jobcontrol.Build
+	err := c.each(func(r *row) error {
+		b, err := scanBuild(r, brief)
+		builds = append(builds, b)
+		return err
+	}, text, args...)
+	if err == nil {
+		err = c.enterClaims(builds)
+	}
+	return builds, err
 }
 
 func noBuild(id int64) error { return jobcontrol.Errorf(jobcontrol.NotFound, "no such build: %d", id) }
@@ -101,11 +113,9 @@ func noBuild(id int64) error { return jobcontrol.Errorf(jobcontrol.NotFound, "no
 func (c *conn) builds(r *runRow, condition string) ([]jobcontrol.Build, error) {
 	var builds []jobcontrol.Build
 	err := c.spans(r, func(first, last int64) error {
-		return c.each(func(r *row) error {
-			b, err := scanBuild(r, false)
-			builds = append(builds, b)
-			return err
-		}, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
+		list, err := c.selected(false, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
+		builds = append(builds, list...)
+		return err
 	})
 	return builds, err
 }
@@ -123,12 +133,9 @@ func (s *Store) Build(ctx context.Context, id int64) (b *jobcontrol.Build, err e
 func (s *Store) ListBuilds(ctx context.Context, f jobcontrol.BuildFilter) ([]jobcontrol.Build, error) {
 	var builds []jobcontrol.Build
 	text, args := listBuilds(f)
-	err := s.readOne(ctx, func(c *conn) error {
-		return c.each(func(r *row) error {
-			b, err := scanBuild(r, f.Brief)
-			builds = append(builds, b)
-			return err
-		}, text, args...)
+	err := s.readOne(ctx, func(c *conn) (err error) {
+		builds, err = c.selected(f.Brief, text, args...)
+		return err
 	})
 	if err != nil {
 		return nil, err

@@ -1,11 +1,14 @@
 package sqlite
 
 import (
+	"errors"
+	"maps"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
-	"github.com/jobcontrol/jobcontrol/internal/fault"
 	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
@@ -81,88 +84,189 @@ func text(data []byte) any {
 	return string(data)
 }
 
-// finishing is a Finish that may be executed with others.
-type finishing struct {
-	p    *codec.Packed
-	done bool // it was; else it is executed alone
+// freshBuild is what the end of a lone build needs that this handle claimed before
+// it was ever executed; it never changes.
+type freshBuild struct{ head, definition, service int64 }
+
+// freshBuilds remembers builds from their claim to their end.
+type freshBuilds struct {
+	mu sync.Mutex
+	m  map[int64]freshBuild
 }
 
-// plainFinish ends lone detached builds that succeeded; it passes over all others.
-var plainFinish = `WITH v (id, claim, number, changed, result, started, finished, last) AS (VALUES ` + values(bulkRows, 8) + `)
-	UPDATE builds SET state = 7, changed = v.changed, result = v.result, attempts = v.number, tries_used = tries_used + 1,
-		started_at = CASE started_at WHEN 0 THEN v.started ELSE started_at END, finished_at = v.finished,
-		failure = NULL, frames = NULL, last = v.last, room = NULL, stop = 0, queue = NULL
-	FROM v WHERE builds.id = v.id AND builds.claim = v.claim AND worker = ? AND epoch = ? AND attempts < v.number AND state IN (4, 5)
-		AND queue = 2 AND run = builds.id AND ran = 0 AND pins IS NULL
-	RETURNING format('%d %d %d %d', id, head, definition, service)`
+// maxFresh is how many are remembered: the ends of those that were forgotten are
+// written one by one.
+const maxFresh = 1 << 16
+
+func (f *freshBuilds) add(builds map[int64]freshBuild) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.m == nil || len(f.m) > maxFresh {
+		f.m = map[int64]freshBuild{} // most of them came to another end
+	}
+	maps.Copy(f.m, builds)
+}
+
+// remove forgets builds that end, and returns the ends of those that it knew, with
+// what it knew of them.
+func (f *freshBuilds) remove(ends []*finishing) []*finishing {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(ends, func(e *finishing) (unknown bool) {
+		e.fresh, unknown = f.m[e.p.Claim.Build], f.m[e.p.Claim.Build].head == 0
+		delete(f.m, e.p.Claim.Build)
+		return unknown
+	})
+}
+
+// finishing is a Finish that may be executed with others.
+type finishing struct {
+	p     *codec.Packed
+	fresh freshBuild
+	done  bool // it was; else it is executed alone
+}
+
+// plainFinish ends lone detached builds that succeeded at their first attempt. The
+// first form is for those that are claimed in their rows, with the lease after the
+// rows, the other one for those of table claims, with the lease before them.
+func plainFinish(rows int) [2]string {
+	of := func(set, started, held string) string {
+		return `UPDATE builds SET ` + set + `state = 7, changed = v.column3, result = v.column4, attempts = 1, tries_used = 1, started_at = ` + started + `,
+			finished_at = v.column6, last = v.column7, room = NULL, queue = NULL
+		FROM (VALUES ` + values(rows, 7) + `) v WHERE builds.id = v.column1 AND attempts = 0 AND tries_used = 0 AND run = builds.id AND ran = 0 AND stop = 0
+			AND pins IS NULL AND failure IS NULL AND frames IS NULL AND ` + held
+	}
+	return [2]string{
+		of(``, `CASE started_at WHEN 0 THEN v.column5 ELSE started_at END`, `claim = v.column2 AND +queue = 2 AND state IN (4, 5) AND +worker = ? AND epoch = ?`),
+		of(`worker = ?, epoch = ?, claim = v.column2, `, `v.column5`, `+queue = 1 AND state = 4 AND started_at = 0`),
+	}
+}
+
+// The bulk statements that end builds, by their rows: a large one costs less for
+// each. A build of table claims has its end written by one of them in any case,
+// lest its neighbours are spread.
+var plainFinishes = []struct {
+	rows  int
+	texts [2]string
+}{
+	{8 * bulkRows, plainFinish(8 * bulkRows)},
+	{bulkRows, plainFinish(bulkRows)},
+	{bulkRows / 4, [2]string{1: plainFinish(bulkRows / 4)[1]}},
+	{1, [2]string{1: plainFinish(1)[1]}},
+}
 
 // plainEnd tells whether the end of a build may be stored with others.
 func plainEnd(p *codec.Packed) bool {
-	return p.State == jobcontrol.Successful && p.Attempt.Number > 0 && p.Attempt.Failure == nil && p.Log == nil && len(p.Progress) == 0 &&
+	return p.State == jobcontrol.Successful && p.Attempt.Number == 1 && p.Attempt.Failure == nil && p.Log == nil && len(p.Progress) == 0 &&
 		(p.Changed || len(p.Result) > 0)
 }
+
+// errNotPlain tells that a bulk statement did not find all of its builds as they
+// have to be: the transaction is made anew without such statements.
+var errNotPlain = errors.New("not all of the builds are plain")
 
 // finishPlain executes those of the ops that are plain, by worker. It begins
 // anew what an earlier try did, which was rolled back.
 func (t *tx) finishPlain(ops []*op) error {
-	var byLease map[jobcontrol.Lease][]*finishing
+	var plain []*finishing
 	for _, o := range ops {
 		if o.finishing == nil {
 			continue
 		}
 		o.finishing.done = false
-		if len(ops) < bulkRows || fault.Enabled { // fail points are around single ops
-			continue
+		if t.pools[o.finishing.p.Claim.Worker] {
+			plain = append(plain, o.finishing)
 		}
-		if byLease == nil {
-			byLease = map[jobcontrol.Lease][]*finishing{}
-		}
-		c := o.finishing.p.Claim
-		l := jobcontrol.Lease{Worker: c.Worker, Epoch: c.Epoch}
-		byLease[l] = append(byLease[l], o.finishing)
 	}
-	for l, list := range byLease {
-		if len(list) < bulkRows {
-			continue
+	if len(plain) == 0 {
+		return nil
+	}
+	if plain = t.s.fresh.remove(plain); len(plain) == 0 {
+		return nil
+	}
+	if _, err := t.lookAtClaims(); err != nil {
+		return err
+	}
+	type kind struct {
+		lease jobcontrol.Lease
+		many  int // 1: they are in table claims
+	}
+	kinds := map[kind][]*finishing{}
+	for _, f := range plain {
+		k := kind{lease: jobcontrol.Lease{Worker: f.p.Claim.Worker, Epoch: f.p.Claim.Epoch}}
+		if c, ok := t.claims.builds[f.p.Claim.Build]; ok {
+			if c.number != f.p.Claim.Number || c.by.lease != k.lease {
+				continue
+			}
+			k.many = 1
 		}
+		kinds[k] = append(kinds[k], f)
+	}
+	for k, list := range kinds {
+		l := k.lease
 		if err := t.held(l); refused(err) {
 			continue
 		} else if err != nil {
 			return err
 		}
-		for ; len(list) >= bulkRows; list = list[bulkRows:] {
-			if err := t.finishRows(l, list[:bulkRows]); err != nil {
-				return err
+		for _, s := range plainFinishes {
+			for ; len(list) >= s.rows && s.texts[k.many] != ""; list = list[s.rows:] {
+				if err := t.finishRows(s.texts[k.many], l, k.many == 1, list[:s.rows]); err != nil {
+					return err
+				}
 			}
 		}
 	}
 	return nil
 }
 
-func (t *tx) finishRows(l jobcontrol.Lease, list []*finishing) error {
+func (t *tx) finishRows(text string, l jobcontrol.Lease, many bool, list []*finishing) error {
 	args := t.args[:0]
+	if many {
+		args = append(args, l.Worker, l.Epoch)
+	}
 	for _, f := range list {
 		p := f.p
-		args = append(args, p.Claim.Build, p.Claim.Number, p.Attempt.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
+		args = append(args, p.Claim.Build, p.Claim.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
 	}
-	args = append(args, l.Worker, l.Epoch)
+	if !many {
+		args = append(args, l.Worker, l.Epoch)
+	}
 	t.args = args
-	byID := t.byID
-	clear(byID)
-	for _, f := range list {
-		byID[f.p.Claim.Build] = f
+	if err := passed("finish", "before", len(list)); err != nil {
+		return err
 	}
-	return t.each(func(r *row) error {
-		t.changes++
-		next := r.numbers()
-		id := next()
-		f := byID[id]
-		e := ended{id: id, run: id, head: next(), definition: next(), detached: true, state: jobcontrol.Successful, at: f.p.Finished(t.now), changed: f.p.Changed}
-		if len(f.p.Result) > 0 {
+	n, err := t.exec(text, args...)
+	if err == nil && n != int64(len(list)) {
+		err = errNotPlain
+	}
+	if err == nil {
+		err = passed("finish", "after", len(list))
+	}
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		p := f.p
+		id := p.Claim.Build
+		b := &f.fresh
+		e := ended{id: id, run: id, head: b.head, definition: b.definition, detached: true, state: jobcontrol.Successful, at: p.Finished(t.now), changed: p.Changed}
+		if len(p.Result) > 0 {
 			e.result = id
 		}
 		f.done = true
-		t.freed(next())
-		return t.ended(&e)
-	}, plainFinish, args...)
+		t.freed(b.service)
+		if c, ok := t.claims.builds[id]; ok {
+			delete(t.claims.builds, id)
+			if c.by.left--; c.by.left == 0 {
+				if _, err := t.exec(forgetClaim, c.by.first); err != nil {
+					return err
+				}
+			}
+		}
+		if err := t.ended(&e); err != nil {
+			return err
+		}
+	}
+	return nil
 }

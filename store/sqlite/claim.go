@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
@@ -18,13 +17,24 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "claim: %d builds are asked for", w.N)
 	}
 	var out *jobcontrol.Claimed
+	var taken *taken
 	err := s.write(ctx, "claim", func(t *tx) (err error) {
 		if err := t.valid(l); err != nil {
 			return err
 		}
-		out, err = t.claim(l, w)
+		if out, taken, err = t.claim(l, w); err == nil && taken.n <= fewTaken {
+			out.Builds, err = taken.read(t.conn)
+		}
 		return err
 	})
+	if err == nil && taken.n > fewTaken {
+		// The writer has better things to do. Should this fail, the claims are held by a
+		// worker that does not know of them, as where an answer is lost.
+		err = s.read(ctx, func(c *conn) (err error) {
+			out.Builds, err = taken.read(c)
+			return err
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -47,8 +57,8 @@ func (t *tx) valid(l jobcontrol.Lease) error {
 	return err
 }
 
-// claims draws n numbers of claims and returns the first.
-func (t *tx) claims(n int) (first int64, err error) {
+// claimNumbers draws n numbers of claims and returns the first.
+func (t *tx) claimNumbers(n int) (first int64, err error) {
 	_, err = t.returning(func(r *row) { first = r.int() - int64(n) + 1 }, `UPDATE sequences SET claim = claim + ? RETURNING claim`, n)
 	return first, err
 }
@@ -64,21 +74,24 @@ func (a *candidate) compare(b *candidate) int {
 }
 
 // claim chooses builds, those of smallest rank over all services, and claims them.
-func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, error) {
+func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed, *taken, error) {
 	out := &jobcontrol.Claimed{}
 	if err := t.insertPlain(true); err != nil {
-		return nil, err
+		return nil, nil, err
+	}
+	if _, err := t.lookAtClaims(); err != nil {
+		return nil, nil, err
 	}
 	services, err := t.wanted(w)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var ready []candidate
 	var suspect *candidate
 	for _, v := range services {
 		room, err := t.room(v, w.N+1)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if room.n <= 0 {
 			continue
@@ -87,13 +100,13 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 		first.n = 1
 		suspects, err := t.candidates(nil, v, 1, first)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if len(suspects) > 0 && (suspect == nil || suspects[0].compare(suspect) < 0) {
 			suspect = &suspects[0]
 		}
 		if ready, err = t.candidates(ready, v, 0, room); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	if len(services) > 1 {
@@ -101,17 +114,15 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 	}
 	if w.Alone && suspect != nil && (len(ready) == 0 || suspect.compare(&ready[0]) < 0) {
 		out.More = len(ready) > 0
-		out.Builds, err = t.take(l, w.Project, []candidate{*suspect}, true)
-		return out, err
+		taken, err := t.take(l, w.Project, []candidate{*suspect}, true)
+		return out, taken, err
 	}
-	taken := ready[:min(w.N, len(ready))]
-	rest := ready[len(taken):]
+	chosen := ready[:min(w.N, len(ready))]
+	rest := ready[len(chosen):]
 	out.More = len(rest) > 0
 	out.Suspects = suspect != nil && (len(rest) == 0 || suspect.compare(&rest[0]) < 0)
-	if len(taken) > 0 {
-		out.Builds, err = t.take(l, w.Project, taken, false)
-	}
-	return out, err
+	taken, err := t.take(l, w.Project, chosen, false)
+	return out, taken, err
 }
 
 // room is how many builds of a service may be claimed now.
@@ -125,6 +136,9 @@ func (t *tx) room(v *service, n int) (room, error) {
 	r := room{n: n}
 	if !v.Limited() {
 		return r, nil
+	}
+	if err := t.spread(); err != nil { // what is claimed is counted
+		return r, err
 	}
 	t.s.hints.limit(v.id)
 	if v.Concurrency > 0 {
@@ -161,8 +175,8 @@ func (t *tx) room(v *service, n int) (room, error) {
 }
 
 // free are the builds of a service that may be claimed, as index builds_queue has
-// them; alone: suspects.
-const free = ` FROM builds WHERE service = ? AND queue = 1 AND alone = ?
+// them; alone: suspects. What is said twice lets SQLite see that the index is meant.
+const free = ` FROM builds WHERE service = ? AND queue = 1 AND queue <> 2 AND alone = ?
 	ORDER BY rank, phase, max(id - run - 1, 0), id`
 
 // candidates adds to a list what may be claimed of a service, in order.
@@ -170,9 +184,19 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room) ([]ca
 	if r.keys == nil {
 		list = slices.Grow(list, min(r.n, 1024))
 		err := t.each(func(row *row) error {
-			list = append(list, candidate{row.int(), row.int(), row.int(), row.int(), v})
+			id := row.int()
+			if _, ok := t.claims.builds[id]; ok {
+				return nil
+			}
+			if list = append(list, candidate{id, row.int(), row.int(), row.int(), v}); r.n == 1 {
+				return errEnough
+			}
+			r.n--
 			return nil
-		}, `SELECT id, rank, phase, max(id - run - 1, 0)`+free+` LIMIT ?`, v.id, alone, r.n)
+		}, `SELECT id, rank, phase, max(id - run - 1, 0)`+free, v.id, alone)
+		if err == errEnough {
+			err = nil
+		}
 		return list, err
 	}
 	err := t.each(func(row *row) error {
@@ -197,38 +221,50 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room) ([]ca
 }
 
 // take claims builds; start: it also marks them as running.
-func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start bool) ([]jobcontrol.Build, error) {
-	t.pools[l.Worker] = true
-	first, err := t.claims(len(chosen))
-	if err != nil {
-		return nil, err
-	}
-	list := idsOf(chosen)
-	if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + j.key, queue = 2 FROM json_each(?) j WHERE builds.id = j.value`,
-		l.Worker, l.Epoch, first, list); err != nil {
-		return nil, err
-	}
+func (t *tx) take(l jobcontrol.Lease, project string, chosen []candidate, start bool) (*taken, error) {
+	out := &taken{s: t.s, lease: l, project: project, state: jobcontrol.Queued, n: len(chosen)}
 	if start {
-		if err := t.start(chosen[0].id, t.now); err != nil {
-			return nil, err
-		}
+		out.state = jobcontrol.Running
+	}
+	if len(chosen) == 0 {
+		return out, nil
 	}
 	if err := t.useTokens(chosen); err != nil {
 		return nil, err
 	}
-	return t.taken(project, chosen, list)
-}
-
-// idsOf is a JSON list of the candidates' ids.
-func idsOf(chosen []candidate) string {
-	ids := append(make([]byte, 0, 10*len(chosen)), '[')
-	for i := range chosen {
-		if i > 0 {
-			ids = append(ids, ',')
-		}
-		ids = strconv.AppendInt(ids, chosen[i].id, 10)
+	t.pools[l.Worker] = true
+	number, err := t.claimNumbers(len(chosen))
+	if err != nil {
+		return nil, err
 	}
-	return string(append(ids, ']'))
+	many := len(chosen) >= t.s.opts.manyClaims && !start && !slices.ContainsFunc(chosen, func(c candidate) bool { return c.service.Limited() })
+	if many {
+		if err := t.claimAll(l, number, chosen); err != nil {
+			return nil, err
+		}
+	}
+	for len(chosen) > 0 {
+		n := 1
+		for n < len(chosen) && chosen[n].id == chosen[n-1].id+1 {
+			n++
+		}
+		first := chosen[0].id
+		if !many {
+			if _, err := t.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ? + id, queue = 2 WHERE id >= ? AND id <= ?`,
+				l.Worker, l.Epoch, number-first, first, chosen[n-1].id); err != nil {
+				return nil, err
+			}
+		}
+		if start {
+			if err := t.start(first, t.now); err != nil {
+				return nil, err
+			}
+		}
+		out.spans = append(out.spans, span{chosen[:n], number})
+		number += int64(n)
+		chosen = chosen[n:]
+	}
+	return out, nil
 }
 
 // useTokens takes a token of the rate of its service for each build.
@@ -248,58 +284,111 @@ func (t *tx) useTokens(chosen []candidate) error {
 	return nil
 }
 
-// taken reads builds that were claimed just now.
-func (t *tx) taken(project string, chosen []candidate, list string) ([]jobcontrol.Build, error) {
-	builds := make([]jobcontrol.Build, 0, len(chosen))
-	var rest []int // those that are not plain
-	err := t.each(func(r *row) error {
-		b := jobcontrol.Build{Project: project}
-		if plain := scanClaimed(r, &b); !plain {
-			rest = append(rest, len(builds))
+// taken are builds that were claimed.
+type taken struct {
+	s       *Store
+	lease   jobcontrol.Lease
+	project string
+	state   jobcontrol.State
+	n       int
+	spans   []span
+}
+
+// span are builds whose ids and claims follow each other.
+type span struct {
+	builds []candidate
+	number int64 // of the first one's claim
+}
+
+// fewTaken is how many builds are read within the transaction that claimed them:
+// few are read there at once, and many better beside the next transaction.
+const fewTaken = 64
+
+// read reads the builds.
+func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
+	r := &names{c, map[int64]string{}, map[int64]string{}}
+	builds := make([]jobcontrol.Build, 0, k.n)
+	fresh := make(map[int64]freshBuild, k.n)
+	for _, span := range k.spans {
+		from := len(builds)
+		var rest []int // those of which there is more to read
+		err := c.each(func(row *row) (err error) {
+			b := jobcontrol.Build{}
+			head, definition, plain := scanFresh(row, &b)
+			if !plain {
+				rest = append(rest, len(builds))
+			} else if b.Job, b.Definition, err = r.of(head, definition); err == nil && b.Run == b.ID {
+				fresh[b.ID] = freshBuild{head, definition, span.builds[len(builds)-from].service.id}
+			}
+			builds = append(builds, b)
+			return err
+		}, selectFresh, span.builds[0].id, span.builds[len(span.builds)-1].id)
+		if err == nil && len(builds)-from != len(span.builds) {
+			err = &codec.Damaged{What: "a claimed build is missing"}
 		}
-		if b.Service = chosen[len(builds)].service.Name; b.Service == jobcontrol.DefaultService {
-			b.Service = ""
+		for i := 0; err == nil && i < len(rest); i++ {
+			var b *jobcontrol.Build
+			if b, err = c.build(builds[rest[i]].ID); err == nil {
+				builds[rest[i]] = *b
+			}
 		}
-		builds = append(builds, b)
-		return nil
-	}, selectClaimed, list)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range rest {
-		b, err := t.build(builds[i].ID)
 		if err != nil {
 			return nil, err
 		}
-		b.Dependants = nil
-		builds[i] = *b
+		for i := range span.builds {
+			b := &builds[from+i]
+			b.Project, b.State, b.Dependants = k.project, k.state, nil
+			b.Claim = jobcontrol.Claim{Build: b.ID, Worker: k.lease.Worker, Epoch: k.lease.Epoch, Number: span.number + int64(i)}
+			if b.Service = span.builds[i].service.Name; b.Service == jobcontrol.DefaultService {
+				b.Service = ""
+			}
+		}
 	}
+	k.s.fresh.add(fresh)
 	return builds, nil
 }
 
-// selectClaimed reads what most of the claimed builds have, the numbers as one
-// text: to read a column costs more than to decode a number. The first one tells
-// whether there is more.
-const selectClaimed = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d %d', b.started_at = 0 AND b.failure IS NULL AND b.pins IS NULL AND b.unique_key IS NULL AND b.service_key IS NULL,
-		b.id, b.run, b.phase, b.tries, b.retry_delay, b.tries_used, b.attempts, b.lost, b.asked, b.created_at, b.ready_at,
-		b.worker, b.epoch, b.claim, b.ran, b.again_of, b.priority),
-	h.job, d.hash, b.args, b.kwargs, b.why
-	FROM json_each(?) j CROSS JOIN builds b ON b.id = j.value
-	CROSS JOIN heads h ON h.id = b.head CROSS JOIN definitions d ON d.id = b.definition`
+// selectFresh reads what a fresh build has: one that was never executed. The
+// numbers are one text: to read a column costs more than to decode a number.
+const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d',
+		(tries_used | attempts | lost | asked | started_at | ran | again_of) = 0
+			AND failure IS NULL AND pins IS NULL AND unique_key IS NULL AND service_key IS NULL,
+		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority),
+	args, kwargs, why FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
 
-// scanClaimed reads a row of selectClaimed and tells whether that is all.
-func scanClaimed(r *row, b *jobcontrol.Build) (plain bool) {
+// scanFresh reads a row of selectFresh and tells whether that is all.
+func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool) {
 	next := r.numbers()
-	plain = next() == 1
-	b.State = jobcontrol.Queued
-	b.ID, b.Run, b.Phase, b.Tries, b.RetryDelay = next(), next(), int(next()), int(next()), time.Duration(next())
-	b.TriesUsed, b.Attempts, b.Lost, b.Asked = int(next()), int(next()), int(next()), int(next())
-	b.CreatedAt, b.ReadyAt = codec.TimeOf(next()), codec.TimeOf(next())
-	b.Claim = jobcontrol.Claim{Build: b.ID, Worker: next(), Epoch: next(), Number: next()}
-	b.Ran, b.AgainOf, b.Priority = next(), next(), int(next())
+	fresh = next() == 1
+	b.ID, b.Run, b.Phase, head, definition = next(), next(), int(next()), next(), next()
+	b.Tries, b.RetryDelay = int(next()), time.Duration(next())
+	b.CreatedAt, b.ReadyAt, b.Priority = codec.TimeOf(next()), codec.TimeOf(next()), int(next())
 	if b.Run != b.ID {
 		b.Place = int(b.ID - b.Run - 1)
 	}
-	b.Job, b.Definition, b.Args, b.Kwargs, b.Why = r.text(), r.text(), r.json(), r.json(), r.text()
-	return plain
+	b.Args, b.Kwargs, b.Why = r.json(), r.json(), r.text()
+	return head, definition, fresh
+}
+
+// names finds out what the ids of heads and definitions mean, each once.
+type names struct {
+	*conn
+	jobs, hashes map[int64]string
+}
+
+// of returns the job of a head and the hash of a definition.
+func (n *names) of(head, definition int64) (job, hash string, err error) {
+	if job, err = n.text(n.jobs, head, `SELECT job FROM heads WHERE id = ?`); err == nil {
+		hash, err = n.text(n.hashes, definition, `SELECT hash FROM definitions WHERE id = ?`)
+	}
+	return job, hash, err
+}
+
+func (n *names) text(known map[int64]string, id int64, query string) (text string, err error) {
+	text, ok := known[id]
+	if !ok {
+		_, err = n.first(func(r *row) { text = r.text() }, query, id)
+		known[id] = text
+	}
+	return text, err
 }

@@ -189,7 +189,7 @@ func (t *tx) adoptBuilds(r *runRow, first, last int64, l jobcontrol.Lease) error
 		return err
 	}
 	// As many claims as there are builds, so that each number follows from the id.
-	claim, err := t.claims(int(last - first + 1))
+	claim, err := t.claimNumbers(int(last - first + 1))
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func (s *Store) ClaimCleanup(ctx context.Context, l jobcontrol.Lease, w jobcontr
 		if err != nil || id == 0 {
 			return err
 		}
-		claim, err := t.claims(1)
+		claim, err := t.claimNumbers(1)
 		if err != nil {
 			return err
 		}

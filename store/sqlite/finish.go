@@ -42,32 +42,66 @@ func finishOf(t jobcontrol.Transition, set string, detached int64) string {
 
 // Finish ends a build and releases or blocks its dependants; see [jobcontrol.Executions].
 func (s *Store) Finish(ctx context.Context, c jobcontrol.Claim, e jobcontrol.Ended) (*jobcontrol.Released, error) {
+	o, err := s.finishOp(c, &e)
+	if err != nil {
+		return nil, err
+	}
+	o.done = make(chan struct{})
+	if err := s.do(ctx, &o.op); err != nil {
+		return nil, err
+	}
+	return &o.released, nil
+}
+
+// FinishThen is Finish that does not wait; see [jobcontrol.Finisher].
+func (s *Store) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	o, err := s.finishOp(c, e)
+	if err != nil {
+		then(nil, err)
+		return
+	}
+	o.ctx = ctx
+	o.then = func(err error) {
+		if err != nil {
+			then(nil, err)
+			return
+		}
+		then(&o.released, nil)
+	}
+	s.later(&o.op)
+}
+
+// finishOp is the end of a build.
+type finishOp struct {
+	op
+	plain    finishing
+	packed   codec.Packed
+	released jobcontrol.Released
+}
+
+func (s *Store) finishOp(c jobcontrol.Claim, e *jobcontrol.Ended) (*finishOp, error) {
 	end, ok := endings[e.State]
 	if !ok {
 		return nil, jobcontrol.Errorf(jobcontrol.Invalid, "build %d: an attempt cannot end %s", c.Build, e.State)
 	}
-	p, err := codec.Pack(c, e, s.clock())
-	if err != nil {
+	o := &finishOp{}
+	p := &o.packed
+	if err := p.Pack(c, e, s.clock()); err != nil {
 		return nil, err
 	}
-	var released *jobcontrol.Released
-	o := &op{name: "finish", done: make(chan struct{}), f: func(t *tx) (err error) {
-		released = &jobcontrol.Released{}
-		if e.State == jobcontrol.Suspended {
+	o.name = "finish"
+	o.f = func(t *tx) (err error) {
+		o.released = jobcontrol.Released{}
+		if p.State == jobcontrol.Suspended {
 			return t.suspend(p)
 		}
-		return t.finish(p, end.transition, end.update, released)
-	}}
+		return t.finish(p, end.transition, end.update, &o.released)
+	}
 	if plainEnd(p) {
-		o.finishing = &finishing{p: p}
+		o.plain.p = p
+		o.finishing = &o.plain
 	}
-	if err := s.do(ctx, o); err != nil {
-		return nil, err
-	}
-	if o.finishing != nil && o.finishing.done {
-		released = &jobcontrol.Released{}
-	}
-	return released, nil
+	return o, nil
 }
 
 func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2]string, released *jobcontrol.Released) error {
@@ -97,22 +131,19 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 	end := rowEnd{ended: e}
 	if t.pools[c.Worker] {
 		update[0], update[1] = update[1], update[0] // the likely one first
-	}
-	found := false
-	for i := 0; i < len(update) && !found; i++ {
-		var err error
-		found, err = t.returning(func(r *row) {
-			next := r.numbers()
-			e.head, e.definition, end.phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
-			end.open, end.service = jobcontrol.RunState(next()), next()
-			end.dependants, e.pins = r.blob(), r.json()
-		},
-			update[i], p.State, changed, p.Result, standing, p.Attempt.Number,
-			p.UsesTry(), p.Started(t.now), e.at, p.Failure, p.Frames, last,
-			c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
-		if err != nil {
+		if _, err := t.spreadWith(c.Build); err != nil {
 			return err
 		}
+	}
+	found, err := t.end(update, p, &end, changed, standing, last)
+	if err == nil && !found {
+		var spread bool
+		if spread, err = t.spreadWith(c.Build); spread && err == nil { // another handle had claimed it
+			found, err = t.end(update, p, &end, changed, standing, last)
+		}
+	}
+	if err != nil {
+		return err
 	}
 	if !found {
 		return t.notFinished(p, transition, released)
@@ -121,6 +152,23 @@ func (t *tx) finish(p *codec.Packed, transition jobcontrol.Transition, update [2
 		return err
 	}
 	return t.report(c.Build, p.Log, p.Progress)
+}
+
+// end executes the statements that end a build until one finds it.
+func (t *tx) end(update [2]string, p *codec.Packed, e *rowEnd, changed any, standing int64, last any) (found bool, err error) {
+	c := p.Claim
+	for i := 0; i < len(update) && !found && err == nil; i++ {
+		found, err = t.returning(func(r *row) {
+			next := r.numbers()
+			e.head, e.definition, e.phase, e.detached, e.run = next(), next(), next(), next() != 0, next()
+			e.open, e.service = jobcontrol.RunState(next()), next()
+			e.dependants, e.pins = r.blob(), r.json()
+		},
+			update[i], p.State, changed, p.Result, standing, p.Attempt.Number,
+			p.UsesTry(), p.Started(t.now), e.at, p.Failure, p.Frames, last,
+			c.Build, c.Number, c.Worker, c.Epoch, p.Attempt.Number, p.Attempt.Number)
+	}
+	return found, err
 }
 
 // rowEnd is what the row of a build that ended tells.

@@ -110,11 +110,19 @@ func (t *tx) claimedOrFree(c jobcontrol.Claim) (*guarded, error) {
 // guarded reads a build, or returns NotFound.
 func (t *tx) guarded(id int64) (*guarded, error) {
 	var g guarded
-	found, err := t.first(func(r *row) { g = scanGuarded(r) }, guardColumns+`WHERE id = ?`, id)
-	if err == nil && !found {
-		err = noBuild(id)
+	for {
+		found, err := t.first(func(r *row) { g = scanGuarded(r) }, guardColumns+`WHERE id = ?`, id)
+		if err == nil && !found {
+			err = noBuild(id)
+		}
+		if err != nil || !g.detached || g.worker != 0 || g.state != jobcontrol.Queued {
+			return &g, err
+		}
+		// It may be claimed without its row saying so.
+		if found, err = t.spreadWith(id); err != nil || !found {
+			return &g, err
+		}
 	}
-	return &g, err
 }
 
 // active is claimed for a build that is being executed: it runs, or is claimed

@@ -20,7 +20,11 @@ var migrationFiles = []string{
 	"0001_init.sql",
 	"0002_queue.sql",
 	"0003_expansions.sql",
+	"0004_claimed.sql",
 }
+
+// claimsVersion is the schema version that brought table claims.
+const claimsVersion = 4
 
 // schemaVersion returns the number of the last migration that was applied; 0:
 // there are no tables.
@@ -96,6 +100,11 @@ func (t *tx) migrate() (done bool, err error) {
 	if v == len(migrationFiles) {
 		return true, nil
 	}
+	if v >= claimsVersion {
+		if err := t.spread(); err != nil {
+			return false, err
+		}
+	}
 	text, err := migrations.ReadFile("migrations/" + migrationFiles[v])
 	if err != nil {
 		return false, err
@@ -117,6 +126,7 @@ func (s *Store) Uninstall(ctx context.Context) error {
 	}
 	return s.write(ctx, "uninstall", func(t *tx) error {
 		t.changes++
+		t.claims.known = false
 		return t.script(string(text))
 	})
 }

@@ -30,6 +30,8 @@ type Options struct {
 	boot     func() (us int64, boot string, err error) // nil: the machine's boot clock
 	network  func(dir string) (string, error)          // nil: statfs
 	logBytes int64                                     // 0: jobcontrol.MaxLogBytes
+
+	manyClaims int // 0: manyClaims
 }
 
 // Store is a [jobcontrol.Store] in one SQLite file.
@@ -42,6 +44,7 @@ type Store struct {
 	file    *file
 	w       *writer
 	hints   hints
+	fresh   freshBuilds
 	readers chan *reader // those that are not in use
 	closed  atomic.Bool
 }
@@ -81,6 +84,9 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	}
 	if opts.network == nil {
 		opts.network = network
+	}
+	if opts.manyClaims == 0 {
+		opts.manyClaims = manyClaims
 	}
 	if opts.logBytes == 0 {
 		opts.logBytes = jobcontrol.MaxLogBytes

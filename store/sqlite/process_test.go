@@ -210,7 +210,7 @@ func playHalfMigrate(path string) error {
 	if err != nil {
 		return err
 	}
-	return s.write(context.Background(), "test", func(t *tx) error {
+	return s.write(context.Background(), "install", func(t *tx) error {
 		if done, err := t.migrate(); done || err != nil {
 			return fmt.Errorf("%v, %w", done, err)
 		}

@@ -157,6 +157,13 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 		}, serviceColumns+`WHERE project = ? ORDER BY name`, project); err != nil {
 			return err
 		}
+		claimed := map[int64]int{}
+		if err := c.each(func(r *row) error {
+			claimed[r.int()] = int(r.int())
+			return nil
+		}, `SELECT b.service, count(*) FROM claims c, json_each(c.builds) j CROSS JOIN builds b ON b.id = j.value WHERE b.queue = 1 GROUP BY b.service`); err != nil {
+			return err
+		}
 		out = nil
 		for _, v := range list {
 			status := jobcontrol.ServiceStatus{Service: v.Service}
@@ -164,9 +171,9 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 				n         *int
 				condition string
 			}{
-				{&status.Waiting, `queue = 4`},
-				{&status.Scheduled, `queue = 3`},
-				{&status.Queued, `queue = 1`},
+				{&status.Waiting, `queue = 4 AND queue <> 2`},
+				{&status.Scheduled, `queue = 3 AND queue <> 2`},
+				{&status.Queued, `queue = 1 AND queue <> 2`},
 				{&status.Claimed, `queue = 2 AND state = 4`},
 				{&status.Running, `queue = 2 AND state = 5`},
 			} {
@@ -176,6 +183,8 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 				}
 				*n.n = int(count)
 			}
+			status.Queued -= claimed[v.id]
+			status.Claimed += claimed[v.id]
 			if v.known || status.Waiting+status.Scheduled+status.Queued+status.Claimed+status.Running > 0 {
 				out = append(out, status)
 			}

@@ -18,9 +18,11 @@ import (
 type op struct {
 	name      string
 	f         func(*tx) error
-	finishing *finishing    // nil: it is executed alone
-	state     atomic.Int32  // of its life: waiting, then started or dropped
-	done      chan struct{} // closed when err is the answer
+	finishing *finishing      // nil: it is executed alone
+	state     atomic.Int32    // of its life: waiting, then started or dropped
+	done      chan struct{}   // closed when err is the answer; nil: then is called
+	ctx       context.Context // of an op with then: it is not begun after its end
+	then      func(error)
 	err       error
 }
 
@@ -48,6 +50,8 @@ type writer struct {
 	closed bool
 	forgot bool  // what the system had of the log before; see forget
 	fatal  error // nothing is written any more
+
+	answers sync.WaitGroup // of large batches, which are given while the next one is written
 }
 
 func newWriter(s *Store, c *conn) *writer {
@@ -66,11 +70,11 @@ type tx struct {
 	cache
 	postponed
 	args   []any // of the bulk statements
-	byID   map[int64]*finishing
 	hinted bool  // settle has written a hint
 	hints  int64 // its number
 
-	pools map[int64]bool // workers that have claimed something through this handle
+	pools  map[int64]bool // workers that have claimed something through this handle
+	claims claims
 }
 
 // cache is what a transaction has read of rows that do not change in it.
@@ -84,8 +88,9 @@ type cache struct {
 func (w *writer) begun() *tx {
 	if w.t == nil {
 		w.t = &tx{
-			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, byID: map[int64]*finishing{}, pools: map[int64]bool{},
+			conn: w.c, s: w.s, alive: map[jobcontrol.Lease]bool{}, pools: map[int64]bool{},
 			cache:     cache{map[string]definition{}, map[origin]int64{}, map[headName]*service{}},
+			claims:    claims{builds: map[int64]claimed{}},
 			postponed: postponed{heads: map[int64]*headChange{}, names: map[headName]*headChange{}, runs: map[int64]int{}},
 		}
 	}
@@ -97,6 +102,7 @@ func (w *writer) begun() *tx {
 	clear(t.heads)
 	clear(t.names)
 	clear(t.runs)
+	t.claims.looked, t.claims.spread = false, 0
 	t.now, t.changes, t.nextID, t.plain, t.hint, t.hinted, t.hints = w.s.clock(), 0, 0, t.plain[:0], false, false, 0
 	return t
 }
@@ -121,6 +127,17 @@ func (t *tx) returning(f func(r *row), text string, args ...any) (found bool, er
 // be executed more than once, each time from the start.
 func (s *Store) write(ctx context.Context, name string, f func(*tx) error) error {
 	return s.do(ctx, &op{name: name, f: f, done: make(chan struct{})})
+}
+
+// later has an op executed and calls its function with the answer.
+func (s *Store) later(o *op) {
+	first, err := s.w.add(o)
+	switch {
+	case err != nil:
+		o.then(s.public(err))
+	case first:
+		go s.w.run()
+	}
 }
 
 func (s *Store) do(ctx context.Context, o *op) error {
@@ -199,13 +216,16 @@ func (w *writer) stop() {
 	for w.busy {
 		w.idle.Wait()
 	}
+	w.answers.Wait()
 }
 
 // serve answers all ops of a batch.
 func (w *writer) serve(batch []*op) {
 	live := batch[:0]
 	for _, o := range batch {
-		if o.state.CompareAndSwap(opWaiting, opStarted) {
+		if o.then != nil && o.ctx.Err() != nil {
+			o.then(w.s.public(o.ctx.Err()))
+		} else if o.state.CompareAndSwap(opWaiting, opStarted) {
 			live = append(live, o)
 		}
 	}
@@ -217,8 +237,21 @@ func (w *writer) serve(batch []*op) {
 			w.transaction([]*op{o})
 		}
 	}
-	for _, o := range live {
-		close(o.done)
+	if len(live) < bulkRows {
+		w.answer(live)
+		return
+	}
+	w.answers.Go(func() { w.answer(live) })
+}
+
+// answer tells those who brought ops that they were served.
+func (w *writer) answer(ops []*op) {
+	for _, o := range ops {
+		if o.then != nil {
+			o.then(w.s.public(o.err))
+		} else {
+			close(o.done)
+		}
 	}
 }
 
@@ -264,6 +297,8 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		w.forgot = true
 	}
 	t := w.begun()
+	kept := false
+	defer func() { t.claims.known = t.claims.known && kept }()
 	if err := t.executeAll(ops); err != nil {
 		return w.rollback(ops, err, fail)
 	}
@@ -272,12 +307,14 @@ func (w *writer) transaction(ops []*op) (again bool) {
 		if err := w.control("ROLLBACK"); err != nil {
 			return fail(err)
 		}
+		kept = true
 		return false
 	}
 	if err := w.commit(); err != nil {
 		_ = w.control("ROLLBACK") // SQLite itself may have rolled back
 		return fail(err)
 	}
+	kept = true
 	if t.hinted {
 		w.s.hints.tell(t.hints)
 	}
@@ -297,13 +334,16 @@ func (t *tx) executeAll(ops []*op) error {
 			continue
 		}
 		if !hurried[o.name] {
-			if o.err = safely(t.settle); o.err != nil {
+			if o.err = safely(t.settle); o.err == nil && o.name != "install" && o.name != "uninstall" {
+				o.err = safely(t.spread)
+			}
+			if o.err != nil {
 				return o.err
 			}
 		}
-		changes := t.changes
+		changes := t.changes - t.claims.spread
 		o.err = t.execute(o)
-		if o.err != nil && (!refused(o.err) || t.changes != changes) {
+		if o.err != nil && (!refused(o.err) || t.changes-t.claims.spread != changes) {
 			return o.err
 		}
 	}
@@ -324,28 +364,39 @@ func (w *writer) rollback(ops []*op, cause error, fail func(error) bool) (again 
 		return fail(cause)
 	case err != nil && codeOf(err) != codeError:
 		return fail(err)
+	case errors.Is(cause, errNotPlain):
+		for _, o := range ops {
+			o.finishing = nil
+		}
+		return w.transaction(ops)
 	}
 	return len(ops) > 1
 }
 
-// hurried are the ops that see to what is postponed themselves; before any other
-// one it is settled.
+// hurried are the ops that see to what is postponed themselves, and to table
+// claims; before any other one that is settled, and spread.
 var hurried = map[string]bool{
 	"create": true, "create-many": true, "claim": true, "start": true, "ran": true, "report": true, "finish": true, "retry": true, "renew": true,
 }
 
 // execute executes one op of a transaction.
 func (t *tx) execute(o *op) error {
-	if fault.Enabled {
-		if err := fault.Point("sqlite." + o.name + ".before"); err != nil {
-			return unavailable(err)
-		}
+	if err := passed(o.name, "before", 1); err != nil {
+		return err
 	}
 	if err := safely(func() error { return o.f(t) }); err != nil {
 		return err
 	}
-	if fault.Enabled {
-		if err := fault.Point("sqlite." + o.name + ".after"); err != nil {
+	return passed(o.name, "after", 1)
+}
+
+// passed goes through a fail point of an op, as often as there are such ops.
+func passed(name, when string, n int) error {
+	for range n {
+		if !fault.Enabled {
+			break
+		}
+		if err := fault.Point("sqlite." + name + "." + when); err != nil {
 			return unavailable(err)
 		}
 	}

@@ -24,7 +24,7 @@ func gather(s *Store) *gathered {
 	g := &gathered{s: s, release: make(chan struct{}), errs: map[string]*error{}}
 	held := make(chan struct{})
 	g.wg.Go(func() {
-		_ = s.write(context.Background(), "test", func(*tx) error {
+		_ = s.write(context.Background(), "start", func(*tx) error { // a name before which nothing is settled
 			close(held)
 			<-g.release
 			return nil
