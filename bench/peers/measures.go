@@ -36,6 +36,7 @@ type measure struct {
 	what    string
 	columns []string // the first is what is compared; a unit, or a name and a unit
 	less    bool     // the smaller the better
+	against string   // the peer that must is about, if it is not the best one
 	must    string
 	reached func(r result) bool
 	systems []system
@@ -168,14 +169,19 @@ func (r result) best() (best system, ok bool) {
 // ratio is how many times better ours is than the best peer: the median over
 // the rounds, in each of which both were measured; 0 where one is missing.
 func (r result) ratio() float64 {
+	peer, _ := r.best()
+	return r.ratioTo(peer.name)
+}
+
+// ratioTo is ratio for a certain peer.
+func (r result) ratioTo(peer string) float64 {
 	us, ok := r.ours()
-	peer, also := r.best()
-	if !ok || !also {
+	if !ok || len(r.figures[peer]) == 0 {
 		return 0
 	}
 	var ratios []figure
 	for i, f := range r.figures[us.name] {
-		ratio := f.Values[r.columns[0]] / r.figures[peer.name][i].Values[r.columns[0]]
+		ratio := f.Values[r.columns[0]] / r.figures[peer][i].Values[r.columns[0]]
 		if r.less {
 			ratio = 1 / ratio
 		}

@@ -39,6 +39,9 @@ func (r result) row(s system) string {
 	if s.ours {
 		if x := r.ratio(); x > 0 {
 			ratio = number(x) + " ×"
+			if x := r.ratioTo(r.against); x > 0 {
+				ratio += ", " + number(x) + " ×"
+			}
 		}
 		if x := r.cheaper(); x > 0 {
 			ratio += " (CPU " + number(x) + " ×)"

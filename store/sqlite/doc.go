@@ -34,6 +34,7 @@
 //	progress     the last report of each path
 //	shared       values that the builds of a Run share
 //	workers      processes with their leases
+//	claims       claims of many builds, of which their rows do not tell
 //	services     queues of projects, how they are described, and their rate's tokens
 //	meta         the schema version
 //
@@ -51,12 +52,15 @@
 //     worker that is gone has lost all of its claims at once.
 //   - States change only as [jobcontrol.Transitions] says: a statement that
 //     changes one is either made from that table or executed after its check.
-//   - A build of a detached Run (builds.detached) is in index builds_queue while it
-//     is not final; builds.queue says whether it may be claimed. It is set with
-//     each change of the state or the claim. Builds of the foreground are in none
-//     of the queue's indexes, and executing them changes no column of one.
-//   - A detached build is claimed while builds.worker is set. Who gives it up, by
-//     Retry, a suspension or GiveBack, leaves the number in builds.claim.
+//   - A build of a detached Run (builds.detached) that is not final is in index
+//     builds_claimed, if it is claimed in its row, else in builds_queue; builds.queue
+//     says which, and whether it may be claimed. It is set with each change of the
+//     state or the claim. Builds of the foreground are in none of the queue's
+//     indexes, and executing them changes no column of one.
+//   - A detached build is claimed while builds.worker is set, or while a row of table
+//     claims has it (claims.go), which is looked up before anything else is done to
+//     it. Who gives it up, by Retry, a suspension or GiveBack, leaves the number in
+//     builds.claim.
 //   - runs.left counts the builds of a detached Run that are not final; the write
 //     that makes it 0 ends the Run, or has it cleaned up. Of its clean-up steps the
 //     first in index builds_cleanup is the one that is handed out (builds.cleaning).
