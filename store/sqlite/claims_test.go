@@ -178,6 +178,27 @@ func TestManyClaimsCancelled(t *testing.T) {
 	c.consistent()
 }
 
+// TestManyClaimsNotPlain: where one of the ends does not fit the bulk statement, the
+// transaction is made anew, and all of them are stored.
+func TestManyClaimsNotPlain(t *testing.T) {
+	c := newCrowd(t, 600)
+	if err := c.s.write(context.Background(), "start", func(x *tx) error {
+		_, err := x.exec(`UPDATE builds SET asked = 1, tries_used = 1 WHERE id = ?`, c.builds[599].ID)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if c.rows() != 1 {
+		t.Fatal("the claims were spread")
+	}
+	c.finished(c.builds)
+	c.consistent()
+	h, err := c.s.Heads(context.Background(), "", nil)
+	if err != nil || h["job"].Unfinished != 0 {
+		t.Errorf("%+v, %v", h, err)
+	}
+}
+
 // TestManyClaimsLost: a worker that lost its lease ends none of such builds, and
 // another one gets them all.
 func TestManyClaimsLost(t *testing.T) {

@@ -211,11 +211,11 @@ func (w *writer) next() (more bool) {
 // stop refuses further writes and returns when nobody is writing.
 func (w *writer) stop() {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.closed = true
 	for w.busy {
 		w.idle.Wait()
 	}
+	w.mu.Unlock()
 	w.answers.Wait()
 }
 
@@ -357,6 +357,7 @@ func (t *tx) executeAll(ops []*op) error {
 // rollback ends a transaction because of an error of one of its ops, which are
 // then to be executed each alone, if there are several.
 func (w *writer) rollback(ops []*op, cause error, fail func(error) bool) (again bool) {
+	w.t.claims.known = false
 	// SQLite itself may have rolled back, then there is nothing to roll back.
 	err := w.control("ROLLBACK")
 	switch {
