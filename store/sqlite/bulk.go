@@ -107,6 +107,20 @@ func (f *freshBuilds) add(builds map[int64]freshBuild) {
 	maps.Copy(f.m, builds)
 }
 
+// clear forgets all of them.
+func (f *freshBuilds) clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	clear(f.m)
+}
+
+// forget forgets one: its end is written alone.
+func (f *freshBuilds) forget(id int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.m, id)
+}
+
 // remove forgets builds that end, and returns the ends of those that it knew, with
 // what it knew of them.
 func (f *freshBuilds) remove(ends []*finishing) []*finishing {

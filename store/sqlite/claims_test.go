@@ -249,3 +249,206 @@ func TestManyClaimsReopened(t *testing.T) {
 	}
 	c.consistent()
 }
+
+// mixed returns builds that are claimed by table claims, followed by some that are
+// claimed in their rows, one of which is not plain.
+func mixed(t *testing.T) (*crowd, []jobcontrol.Build) {
+	t.Helper()
+	c := &crowd{T: t}
+	c.s, c.l = openTest(t, Options{})
+	fill(t, c.s, 40)
+	few := c.claim(c.s, c.l, 40)
+	if err := c.s.MarkRan(context.Background(), few[0].Claim, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, c.s, 100)
+	many := c.claim(c.s, c.l, 100)
+	if len(few) != 40 || len(many) != 100 || c.rows() != 1 {
+		t.Fatal(len(few), len(many), c.rows())
+	}
+	return c, append(many[:len(many):len(many)], few...)
+}
+
+// TestManyClaimsRedone: ends of builds of table claims that are written anew, because one
+// of another claim is not plain, are accepted like it.
+func TestManyClaimsRedone(t *testing.T) {
+	for range 5 { // the order of the kinds is random
+		c, all := mixed(t)
+		refused := 0
+		for _, err := range c.finish(all) {
+			if err != nil {
+				refused++
+			}
+		}
+		if refused > 0 {
+			t.Fatalf("%d of %d ends under claims that are held are refused", refused, len(all))
+		}
+	}
+}
+
+// TestManyClaimsRedoneWithClaim: the same with a claim in the transaction: it gets nothing that is claimed.
+func TestManyClaimsRedoneWithClaim(t *testing.T) {
+	ctx := context.Background()
+	for range 5 {
+		c, all := mixed(t)
+		other, err := c.s.Register(ctx, jobcontrol.Process{PID: 1}, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fill(t, c.s, 100)
+		more := c.claim(c.s, c.l, 100)
+		all = append(more, all...)
+		var got *jobcontrol.Claimed
+		g := gather(c.s)
+		g.add("claim", func() (err error) {
+			got, err = c.s.Claim(ctx, other, jobcontrol.Wanted{Services: []string{"default"}, N: 10})
+			return err
+		})
+		for i := range all {
+			e := succeeded(1, time.Now())
+			c.s.FinishThen(ctx, all[i].Claim, &e, func(*jobcontrol.Released, error) {})
+		}
+		close(g.release)
+		g.wg.Wait()
+		if len(got.Builds) != 0 {
+			t.Fatalf("another worker got %d builds that were claimed, the first is %d", len(got.Builds), got.Builds[0].ID)
+		}
+	}
+}
+
+// TestCloseWhileAnswering: Close waits for answers while what they call begins another end.
+func TestCloseWhileAnswering(t *testing.T) {
+	ctx := context.Background()
+	s, l := openTest(t, Options{})
+	c := &crowd{T: t, s: s, l: l}
+	fill(t, s, 101)
+	builds := c.claim(s, l, 101)
+	closing := make(chan struct{})
+	answered := make(chan error, 1)
+	g := gather(s)
+	for i := range builds[:100] {
+		e := succeeded(1, time.Now())
+		s.FinishThen(ctx, builds[i].Claim, &e, func(*jobcontrol.Released, error) {
+			if i > 0 {
+				return
+			}
+			<-closing // the answer comes while Close waits
+			e := succeeded(1, time.Now())
+			s.FinishThen(ctx, builds[100].Claim, &e, func(_ *jobcontrol.Released, err error) { answered <- err })
+		})
+	}
+	close(g.release)
+	g.wg.Wait()
+	closed := make(chan struct{})
+	go func() {
+		_ = s.Close()
+		close(closed)
+	}()
+	for !s.closed.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(50 * time.Millisecond)
+	close(closing)
+	select {
+	case <-closed:
+		t.Log(<-answered)
+	case <-time.After(5 * time.Second):
+		t.Fatal("Close waits forever: it holds the lock that FinishThen needs")
+	}
+}
+
+// TestManyClaimsBesideCleanup: to look for a clean-up step, which each worker does whenever it
+// is told of a write, leaves claims alone.
+func TestManyClaimsBesideCleanup(t *testing.T) {
+	c := newCrowd(t, 200)
+	b, err := c.s.ClaimCleanup(context.Background(), c.l, jobcontrol.Wanted{Services: []string{"default"}, N: 1})
+	if b != nil || err != nil {
+		t.Fatal(b, err)
+	}
+	if c.rows() != 1 {
+		t.Error("the claims were spread")
+	}
+}
+
+// TestOneEndIsNotPlain: one end that is not plain among many leaves the bulk
+// statements to the others.
+func TestOneEndIsNotPlain(t *testing.T) {
+	s, l := openTest(t, Options{})
+	c := &crowd{T: t, s: s, l: l}
+	for range 6 {
+		fill(t, s, 50)
+	}
+	var builds []jobcontrol.Build
+	for range 6 {
+		builds = append(builds, c.claim(s, l, 50)...)
+	}
+	if err := s.MarkRan(context.Background(), builds[0].Claim, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	g := gather(s)
+	done := make(chan error, len(builds))
+	ops := make([]*finishOp, len(builds))
+	for i := range builds {
+		e := succeeded(1, time.Now())
+		o, err := s.finishOp(builds[i].Claim, &e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.ctx, o.then = context.Background(), func(err error) { done <- err }
+		ops[i] = o
+		s.later(&o.op)
+	}
+	close(g.release)
+	g.wg.Wait()
+	alone := 0
+	for range ops {
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, o := range ops {
+		if o.finishing == nil || !o.finishing.done {
+			alone++
+		}
+	}
+	if alone > bulkRows {
+		t.Errorf("%d of %d ends were written one by one because of one", alone, len(ops))
+	}
+}
+
+// TestReinstalled: facts of builds that were uninstalled are not those of the
+// builds that have their ids now.
+func TestReinstalled(t *testing.T) {
+	ctx := context.Background()
+	s, l := openTest(t, Options{})
+	c := &crowd{T: t, s: s, l: l}
+	create := func(job, unique string, n int) {
+		t.Helper()
+		for i := range n {
+			r := call(t, job, i)
+			if unique != "" {
+				r.Builds[0].Build.Unique = unique + itoa(int64(i))
+			}
+			if _, _, err := s.CreateRun(ctx, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	create("first", "", 1)
+	create("second", "", 100)
+	c.claim(s, l, 101)
+	if err := s.Uninstall(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Install(ctx); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if c.l, err = s.Register(ctx, jobcontrol.Process{PID: 1}, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	create("other", "key", 100)
+	c.builds = c.claim(s, c.l, 100)
+	c.finished(c.builds)
+	c.consistent()
+}

@@ -69,6 +69,7 @@ func (s *Store) MarkRan(ctx context.Context, c jobcontrol.Claim, at time.Time) e
 		if _, err := t.returning(func(r *row) { ran = r.int() }, `UPDATE sequences SET ran = ran + 1 RETURNING ran`); err != nil {
 			return err
 		}
+		t.s.fresh.forget(g.id) // it has a clean-up step
 		_, err = t.exec(`UPDATE builds SET ran = ? WHERE id = ?`, ran, g.id)
 		return err
 	})

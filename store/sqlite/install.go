@@ -127,6 +127,7 @@ func (s *Store) Uninstall(ctx context.Context) error {
 	return s.write(ctx, "uninstall", func(t *tx) error {
 		t.changes++
 		t.claims.known = false
+		t.s.fresh.clear()
 		return t.script(string(text))
 	})
 }

@@ -334,7 +334,7 @@ func (t *tx) executeAll(ops []*op) error {
 			continue
 		}
 		if !hurried[o.name] {
-			if o.err = safely(t.settle); o.err == nil && o.name != "install" && o.name != "uninstall" {
+			if o.err = safely(t.settle); o.err == nil && !beside[o.name] {
 				o.err = safely(t.spread)
 			}
 			if o.err != nil {
@@ -378,6 +378,13 @@ func (w *writer) rollback(ops []*op, cause error, fail func(error) bool) (again 
 // claims; before any other one that is settled, and spread.
 var hurried = map[string]bool{
 	"create": true, "create-many": true, "claim": true, "start": true, "ran": true, "report": true, "finish": true, "retry": true, "renew": true,
+}
+
+// beside are other ops before which claims need not be spread: they change no build
+// that may be claimed by another one than they see to, and count none. The last two
+// change the table itself.
+var beside = map[string]bool{
+	"claim-cleanup": true, "promote": true, "register": true, "shared": true, "install": true, "uninstall": true,
 }
 
 // execute executes one op of a transaction.
