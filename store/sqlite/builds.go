@@ -56,10 +56,7 @@ func scanBuild(r *row, brief bool) (b jobcontrol.Build, err error) {
 	}
 	b.Priority = int(r.int())
 	b.Stopping = stopping[r.int()&3]
-	if unique := r.text(); unique != "" {
-		b.Unique = strings.TrimPrefix(unique, uniqueKey(b.Project, ""))
-	}
-	b.Key, b.Why = r.text(), r.text()
+	b.Unique, b.Key, b.Why = uniqueOf(b.Project, r.text()), r.text(), r.text()
 	failure := r.json()
 	b.Args, b.Kwargs = r.json(), r.json()
 	b.Place = int(r.int())
@@ -81,8 +78,16 @@ func scanBuild(r *row, brief bool) (b jobcontrol.Build, err error) {
 // stopping are what builds.stop means.
 var stopping = [4]jobcontrol.Transition{stopCancel: jobcontrol.ToCancel, stopSuspend: jobcontrol.ToSuspend}
 
-// build returns a build, or NotFound.
-func (c *conn) build(id int64) (*jobcontrol.Build, error) {
+// uniqueOf is Build.Unique by what stands in the row; see uniqueKey.
+func uniqueOf(project, unique string) string {
+	if unique == "" {
+		return ""
+	}
+	return strings.TrimPrefix(unique, uniqueKey(project, ""))
+}
+
+// row returns a build as its row tells of it, or NotFound.
+func (c *conn) row(id int64) (*jobcontrol.Build, error) {
 	builds, err := c.selected(false, selectFull+`WHERE b.id = ?`, id)
 	switch {
 	case err != nil:
@@ -93,7 +98,34 @@ func (c *conn) build(id int64) (*jobcontrol.Build, error) {
 	return &builds[0], nil
 }
 
-// selected returns builds by a statement with fullColumns, or briefColumns.
+// build is row, with the claim that its row does not tell of.
+func (c *conn) build(id int64) (*jobcontrol.Build, error) {
+	b, err := c.row(id)
+	if err == nil {
+		err = c.enterClaims(b)
+	}
+	return b, err
+}
+
+// build is conn.build; what is claimed by table claims the handle remembers.
+func (t *tx) build(id int64) (*jobcontrol.Build, error) {
+	b, err := t.row(id)
+	if err != nil || b.State != jobcontrol.Queued || b.Claim.Worker != 0 {
+		return b, err
+	}
+	spread, err := t.lookAtClaims()
+	switch c, ok := t.claims.builds[id]; {
+	case err != nil:
+		return nil, err
+	case spread:
+		return t.row(id)
+	case ok:
+		b.Claim = jobcontrol.Claim{Build: id, Worker: c.by.lease.Worker, Epoch: c.by.lease.Epoch, Number: c.number}
+	}
+	return b, nil
+}
+
+// selected returns builds, as their rows tell of them, by a statement with fullColumns, or briefColumns.
 func (c *conn) selected(brief bool, text string, args ...any) ([]jobcontrol.Build, error) {
 	var builds []jobcontrol.Build
 	err := c.each(func(r *row) error {
@@ -101,10 +133,24 @@ func (c *conn) selected(brief bool, text string, args ...any) ([]jobcontrol.Buil
 		builds = append(builds, b)
 		return err
 	}, text, args...)
+	return builds, err
+}
+
+// listed is selected, with the claims that their rows do not tell of.
+func (c *conn) listed(brief bool, text string, args ...any) ([]jobcontrol.Build, error) {
+	builds, err := c.selected(brief, text, args...)
 	if err == nil {
-		err = c.enterClaims(builds)
+		err = c.enterClaims(pointers(builds)...)
 	}
 	return builds, err
+}
+
+func pointers[T any](list []T) []*T {
+	out := make([]*T, len(list))
+	for i := range list {
+		out[i] = &list[i]
+	}
+	return out
 }
 
 func noBuild(id int64) error { return jobcontrol.Errorf(jobcontrol.NotFound, "no such build: %d", id) }
@@ -113,7 +159,7 @@ func noBuild(id int64) error { return jobcontrol.Errorf(jobcontrol.NotFound, "no
 func (c *conn) builds(r *runRow, condition string) ([]jobcontrol.Build, error) {
 	var builds []jobcontrol.Build
 	err := c.spans(r, func(first, last int64) error {
-		list, err := c.selected(false, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
+		list, err := c.listed(false, selectFull+`WHERE b.id BETWEEN ? AND ? `+condition, first, last)
 		builds = append(builds, list...)
 		return err
 	})
@@ -122,7 +168,7 @@ func (c *conn) builds(r *runRow, condition string) ([]jobcontrol.Build, error) {
 
 // Build returns a build; see [jobcontrol.Builds].
 func (s *Store) Build(ctx context.Context, id int64) (b *jobcontrol.Build, err error) {
-	err = s.readOne(ctx, func(c *conn) (err error) {
+	err = s.read(ctx, func(c *conn) (err error) {
 		b, err = c.build(id)
 		return err
 	})
@@ -133,8 +179,8 @@ func (s *Store) Build(ctx context.Context, id int64) (b *jobcontrol.Build, err e
 func (s *Store) ListBuilds(ctx context.Context, f jobcontrol.BuildFilter) ([]jobcontrol.Build, error) {
 	var builds []jobcontrol.Build
 	text, args := listBuilds(f)
-	err := s.readOne(ctx, func(c *conn) (err error) {
-		builds, err = c.selected(f.Brief, text, args...)
+	err := s.read(ctx, func(c *conn) (err error) {
+		builds, err = c.listed(f.Brief, text, args...)
 		return err
 	})
 	if err != nil {

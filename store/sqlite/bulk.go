@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -98,13 +97,20 @@ type freshBuilds struct {
 // written one by one.
 const maxFresh = 1 << 16
 
-func (f *freshBuilds) add(builds map[int64]freshBuild) {
+// enter remembers what is known of the builds that were claimed.
+func (f *freshBuilds) enter(claimed []jobcontrol.Build, known map[int64]freshBuild) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.m == nil || len(f.m) > maxFresh {
 		f.m = map[int64]freshBuild{} // most of them came to another end
 	}
-	maps.Copy(f.m, builds)
+	for i := range claimed {
+		if b, ok := known[claimed[i].ID]; ok {
+			f.m[claimed[i].ID] = b
+		} else {
+			delete(f.m, claimed[i].ID) // it was claimed before
+		}
+	}
 }
 
 // clear forgets all of them.

@@ -27,17 +27,20 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 		}
 		return err
 	})
-	if err == nil && taken.n > fewTaken {
-		// The writer has better things to do. Should this fail, the claims are held by a
-		// worker that does not know of them, as where an answer is lost.
-		err = s.read(ctx, func(c *conn) (err error) {
-			out.Builds, err = taken.read(c)
-			return err
-		})
-	}
 	if err != nil {
 		return nil, err
 	}
+	if taken.n > fewTaken {
+		// The writer has better things to do. Should this fail, the claims are held by a
+		// worker that does not know of them, as where an answer is lost.
+		if err = s.read(ctx, func(c *conn) (err error) {
+			out.Builds, err = taken.read(c)
+			return err
+		}); err != nil {
+			return nil, s.public(unavailable(err))
+		}
+	}
+	s.fresh.enter(out.Builds, taken.fresh)
 	return out, nil
 }
 
@@ -152,7 +155,7 @@ func (t *tx) room(v *service, n int) (room, error) {
 		if full := v.full(t.now); v.rateAt > full {
 			// The rate was another one, or the clock was set back.
 			v.rateAt = full
-			if _, err := t.exec(`UPDATE services SET rate_at = ? WHERE id = ?`, full, v.id); err != nil {
+			if _, err := t.exec(`UPDATE services SET tokens_at = ? WHERE id = ?`, full, v.id); err != nil {
 				return r, err
 			}
 		}
@@ -277,7 +280,7 @@ func (t *tx) useTokens(chosen []candidate) error {
 	}
 	for v, n := range used {
 		v.rateAt = max(v.rateAt, t.now.UnixNano()) + n*v.interval()
-		if _, err := t.exec(`UPDATE services SET rate_at = ? WHERE id = ?`, v.rateAt, v.id); err != nil {
+		if _, err := t.exec(`UPDATE services SET tokens_at = ? WHERE id = ?`, v.rateAt, v.id); err != nil {
 			return err
 		}
 	}
@@ -292,6 +295,7 @@ type taken struct {
 	state   jobcontrol.State
 	n       int
 	spans   []span
+	fresh   map[int64]freshBuild // of those that were read
 }
 
 // span are builds whose ids and claims follow each other.
@@ -308,17 +312,17 @@ const fewTaken = 64
 func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 	r := &names{c, map[int64]string{}, map[int64]string{}}
 	builds := make([]jobcontrol.Build, 0, k.n)
-	fresh := make(map[int64]freshBuild, k.n)
+	k.fresh = make(map[int64]freshBuild, k.n)
 	for _, span := range k.spans {
 		from := len(builds)
 		var rest []int // those of which there is more to read
 		err := c.each(func(row *row) (err error) {
 			b := jobcontrol.Build{}
-			head, definition, plain := scanFresh(row, &b)
-			if !plain {
+			head, definition, fresh := scanFresh(row, k.project, &b)
+			if !fresh {
 				rest = append(rest, len(builds))
 			} else if b.Job, b.Definition, err = r.of(head, definition); err == nil && b.Run == b.ID {
-				fresh[b.ID] = freshBuild{head, definition, span.builds[len(builds)-from].service.id}
+				k.fresh[b.ID] = freshBuild{head, definition, span.builds[len(builds)-from].service.id}
 			}
 			builds = append(builds, b)
 			return err
@@ -328,7 +332,7 @@ func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 		}
 		for i := 0; err == nil && i < len(rest); i++ {
 			var b *jobcontrol.Build
-			if b, err = c.build(builds[rest[i]].ID); err == nil {
+			if b, err = c.row(builds[rest[i]].ID); err == nil {
 				builds[rest[i]] = *b
 			}
 		}
@@ -344,7 +348,6 @@ func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 			}
 		}
 	}
-	k.s.fresh.add(fresh)
 	return builds, nil
 }
 
@@ -352,12 +355,12 @@ func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 // numbers are one text: to read a column costs more than to decode a number.
 const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d',
 		(tries_used | attempts | lost | asked | started_at | ran | again_of) = 0
-			AND failure IS NULL AND pins IS NULL AND unique_key IS NULL AND service_key IS NULL,
+			AND failure IS NULL AND pins IS NULL,
 		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority),
-	args, kwargs, why FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
+	args, kwargs, why, unique_key, service_key FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
 
 // scanFresh reads a row of selectFresh and tells whether that is all.
-func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool) {
+func scanFresh(r *row, project string, b *jobcontrol.Build) (head, definition int64, fresh bool) {
 	next := r.numbers()
 	fresh = next() == 1
 	b.ID, b.Run, b.Phase, head, definition = next(), next(), int(next()), next(), next()
@@ -367,6 +370,7 @@ func scanFresh(r *row, b *jobcontrol.Build) (head, definition int64, fresh bool)
 		b.Place = int(b.ID - b.Run - 1)
 	}
 	b.Args, b.Kwargs, b.Why = r.json(), r.json(), r.text()
+	b.Unique, b.Key = uniqueOf(project, r.text()), r.text()
 	return head, definition, fresh
 }
 

@@ -132,15 +132,20 @@ func (t *tx) claimAll(l jobcontrol.Lease, number int64, chosen []candidate) erro
 }
 
 // enterClaims enters the claims of builds whose rows do not tell of them.
-func (c *conn) enterClaims(builds []jobcontrol.Build) error {
+func (c *conn) enterClaims(builds ...*jobcontrol.Build) error {
 	queued := map[int64]*jobcontrol.Build{}
-	for i := range builds {
-		if b := &builds[i]; b.State == jobcontrol.Queued && b.Claim.Worker == 0 {
-			queued[b.ID] = b
+	some := "" // of a lone one: then lists without it need not be taken apart
+	for _, b := range builds {
+		if b.State == jobcontrol.Queued && b.Claim.Worker == 0 {
+			queued[b.ID], some = b, itoa(b.ID)
 		}
 	}
-	if len(queued) == 0 {
+	switch len(queued) {
+	case 0:
 		return nil
+	case 1:
+	default:
+		some = ""
 	}
 	return c.each(func(r *row) error {
 		id := r.int()
@@ -148,5 +153,5 @@ func (c *conn) enterClaims(builds []jobcontrol.Build) error {
 			b.Claim = jobcontrol.Claim{Build: id, Worker: r.int(), Epoch: r.int(), Number: r.int()}
 		}
 		return nil
-	}, `SELECT j.value, c.worker, c.epoch, c.first + j.key FROM claims c, json_each(c.builds) j`)
+	}, `SELECT j.value, c.worker, c.epoch, c.first + j.key FROM claims c, json_each(c.builds) j WHERE instr(c.builds, ?) > 0`, some)
 }

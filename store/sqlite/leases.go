@@ -49,6 +49,10 @@ func (s *Store) Register(ctx context.Context, p jobcontrol.Process, ttl time.Dur
 // Renew prolongs a lease; see [jobcontrol.Leases].
 func (s *Store) Renew(ctx context.Context, l jobcontrol.Lease, ttl time.Duration) error {
 	return s.write(ctx, "renew", func(t *tx) error {
+		// Of what a newer program has made of the file this one knows nothing.
+		if err := s.refuseNewer(t.conn); err != nil {
+			return err
+		}
 		if err := t.held(l); err != nil {
 			return err
 		}

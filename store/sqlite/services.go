@@ -24,7 +24,7 @@ func (v *service) interval() int64 { return max(1, int64(v.RatePerOrDefault())/i
 // full is where rateAt stands when no token is left.
 func (v *service) full(now time.Time) int64 { return now.UnixNano() + int64(v.Rate)*v.interval() }
 
-const serviceColumns = `SELECT id, name, rate_at, settings FROM services `
+const serviceColumns = `SELECT id, name, tokens_at, settings FROM services `
 
 func scanService(r *row) (*service, error) {
 	v := &service{id: r.int()}
@@ -135,7 +135,7 @@ func (s *Store) ResetService(ctx context.Context, project, name string, as *jobc
 	return s.write(ctx, "reset-service", func(t *tx) error {
 		name := serviceName(name)
 		delete(t.services, headName{project, name})
-		n, err := t.exec(`UPDATE services SET settings = NULL, rate_at = 0 WHERE project = ? AND name = ? AND settings IS NOT NULL`, project, name)
+		n, err := t.exec(`UPDATE services SET settings = NULL, tokens_at = 0 WHERE project = ? AND name = ? AND settings IS NOT NULL`, project, name)
 		t.hint = t.hint || n > 0
 		if err != nil || described == nil {
 			return err

@@ -100,6 +100,7 @@ func (t *tx) steerClaimed(g *guarded, tr jobcontrol.Transition) error {
 // askToStop stores what is asked of a build's worker.
 func (t *tx) askToStop(g *guarded, stop int64) error {
 	t.hint = true
+	t.s.fresh.forget(g.id)
 	_, err := t.exec(`UPDATE builds SET stop = ? WHERE id = ?`, stop, g.id)
 	return err
 }

@@ -15,3 +15,7 @@ CREATE TABLE claims (
   epoch  INTEGER NOT NULL,
   builds TEXT NOT NULL
 );
+
+-- Programs of before, which would claim such builds once more, fail where they look
+-- at a service.
+ALTER TABLE services RENAME COLUMN rate_at TO tokens_at;
