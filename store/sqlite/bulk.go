@@ -240,14 +240,14 @@ func (t *tx) finishPlain(ops []*op) error {
 	return nil
 }
 
-func (t *tx) finishRows(text string, l jobcontrol.Lease, many bool, list []*finishing) error {
+func (t *tx) finishRows(query string, l jobcontrol.Lease, many bool, list []*finishing) error {
 	args := t.args[:0]
 	if many {
 		args = append(args, l.Worker, l.Epoch)
 	}
 	for _, f := range list {
 		p := f.p
-		args = append(args, p.Claim.Build, p.Claim.Number, p.Changed, p.Result, p.Started(t.now), p.Finished(t.now), p.Data)
+		args = append(args, p.Claim.Build, p.Claim.Number, p.Changed, text(p.Result), codec.Micros(p.Started(t.now)), codec.Micros(p.Finished(t.now)), p.Data)
 	}
 	if !many {
 		args = append(args, l.Worker, l.Epoch)
@@ -256,7 +256,7 @@ func (t *tx) finishRows(text string, l jobcontrol.Lease, many bool, list []*fini
 	if err := passed("finish", "before", len(list)); err != nil {
 		return err
 	}
-	n, err := t.exec(text, args...)
+	n, err := t.exec(query, args...)
 	if err == nil && n != int64(len(list)) {
 		err = errNotPlain
 	}

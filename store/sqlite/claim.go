@@ -3,6 +3,7 @@ package sqlite
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
 	"time"
 
@@ -66,7 +67,7 @@ func (t *tx) claimNumbers(n int) (first int64, err error) {
 	return first, err
 }
 
-// candidate is a build that may be claimed, and its place in the queue.
+// candidate is a build that may be claimed, and, if it is asked for, its place in the queue.
 type candidate struct {
 	id, rank, phase, place int64
 	service                *service
@@ -101,14 +102,14 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 		}
 		first := room
 		first.n = 1
-		suspects, err := t.candidates(nil, v, 1, first)
+		suspects, err := t.candidates(nil, v, 1, first, true)
 		if err != nil {
 			return nil, nil, err
 		}
 		if len(suspects) > 0 && (suspect == nil || suspects[0].compare(suspect) < 0) {
 			suspect = &suspects[0]
 		}
-		if ready, err = t.candidates(ready, v, 0, room); err != nil {
+		if ready, err = t.candidates(ready, v, 0, room, len(services) > 1 || suspect != nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -182,41 +183,39 @@ func (t *tx) room(v *service, n int) (room, error) {
 const free = ` FROM builds WHERE service = ? AND queue = 1 AND queue <> 2 AND alone = ?
 	ORDER BY rank, phase, max(id - run - 1, 0), id`
 
-// candidates adds to a list what may be claimed of a service, in order.
-func (t *tx) candidates(list []candidate, v *service, alone int64, r room) ([]candidate, error) {
-	if r.keys == nil {
-		list = slices.Grow(list, min(r.n, 1024))
-		err := t.each(func(row *row) error {
-			id := row.int()
-			if _, ok := t.claims.builds[id]; ok {
-				return nil
-			}
-			if list = append(list, candidate{id, row.int(), row.int(), row.int(), v}); r.n == 1 {
-				return errEnough
-			}
-			r.n--
-			return nil
-		}, `SELECT id, rank, phase, max(id - run - 1, 0)`+free, v.id, alone)
-		if err == errEnough {
-			err = nil
-		}
-		return list, err
+// candidates adds to a list what may be claimed of a service, in order; places: with
+// their places in the queue, so that they can be compared.
+func (t *tx) candidates(list []candidate, v *service, alone int64, r room, places bool) ([]candidate, error) {
+	columns := `SELECT id`
+	if places {
+		columns += `, rank, phase, max(id - run - 1, 0)`
+	}
+	if r.keys != nil {
+		columns += `, service_key`
 	}
 	err := t.each(func(row *row) error {
-		c := candidate{row.int(), row.int(), row.int(), row.int(), v}
-		key := row.text()
-		if key != "" && r.keys[key] >= v.KeyConcurrency {
+		c := candidate{id: row.int(), service: v}
+		if _, ok := t.claims.builds[c.id]; ok {
 			return nil
 		}
-		if alone == 0 && key != "" {
-			r.keys[key]++
+		if places {
+			c.rank, c.phase, c.place = row.int(), row.int(), row.int()
+		}
+		if r.keys != nil {
+			key := row.text()
+			if key != "" && r.keys[key] >= v.KeyConcurrency {
+				return nil
+			}
+			if alone == 0 && key != "" {
+				r.keys[key]++
+			}
 		}
 		if list = append(list, c); r.n == 1 {
 			return errEnough
 		}
 		r.n--
 		return nil
-	}, `SELECT id, rank, phase, max(id - run - 1, 0), service_key`+free, v.id, alone)
+	}, columns+free, v.id, alone)
 	if err == errEnough {
 		err = nil
 	}
@@ -352,12 +351,13 @@ func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 }
 
 // selectFresh reads what a fresh build has: one that was never executed. The
-// numbers are one text: to read a column costs more than to decode a number.
+// numbers are one text, and what few builds have another one: to read a column
+// costs more than to decode it.
 const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d',
 		(tries_used | attempts | lost | asked | started_at | ran | again_of) = 0
 			AND failure IS NULL AND pins IS NULL,
 		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority),
-	args, kwargs, why, unique_key, service_key FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
+	args, kwargs, CASE WHEN why IS NOT NULL OR unique_key IS NOT NULL OR service_key IS NOT NULL THEN json_array(why, unique_key, service_key) END FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
 
 // scanFresh reads a row of selectFresh and tells whether that is all.
 func scanFresh(r *row, project string, b *jobcontrol.Build) (head, definition int64, fresh bool) {
@@ -369,8 +369,14 @@ func scanFresh(r *row, project string, b *jobcontrol.Build) (head, definition in
 	if b.Run != b.ID {
 		b.Place = int(b.ID - b.Run - 1)
 	}
-	b.Args, b.Kwargs, b.Why = r.json(), r.json(), r.text()
-	b.Unique, b.Key = uniqueOf(project, r.text()), r.text()
+	b.Args, b.Kwargs = r.json(), r.json()
+	if rare := r.json(); rare != nil {
+		var texts [3]string
+		if err := json.Unmarshal(rare, &texts); err != nil {
+			r.bad(rare)
+		}
+		b.Why, b.Unique, b.Key = texts[0], uniqueOf(project, texts[1]), texts[2]
+	}
 	return head, definition, fresh
 }
 
