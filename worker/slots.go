@@ -11,6 +11,8 @@ import (
 const (
 	// maxClaim is the most builds that are claimed at a time.
 	maxClaim = 1000
+	// maxAhead is the most builds that are claimed beyond the free slots.
+	maxAhead = 4000
 	// claimAhead is how much work is claimed beyond the free slots.
 	claimAhead = 100 * time.Millisecond
 	// minCrew is how many goroutines may at least store the ends of attempts at a
@@ -94,7 +96,7 @@ func (s *slots) room() int {
 	}
 	ahead := 0
 	if s.mean > 0 && s.mean < claimAhead {
-		ahead = int(min(int64(s.parallel)*int64(claimAhead)/int64(max(s.mean, time.Microsecond)), maxClaim))
+		ahead = int(min(int64(s.parallel)*int64(claimAhead)/int64(max(s.mean, time.Microsecond)), maxAhead))
 	}
 	free := s.parallel - s.executing - s.waiting()
 	n := free + ahead
