@@ -316,7 +316,7 @@ func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 		from := len(builds)
 		var rest []int // those of which there is more to read
 		err := c.each(func(row *row) (err error) {
-			b := jobcontrol.Build{}
+			b := jobcontrol.Build{ID: span.builds[0].id + int64(len(builds)-from)}
 			head, definition, fresh := scanFresh(row, k.project, &b)
 			if !fresh {
 				rest = append(rest, len(builds))
@@ -350,32 +350,38 @@ func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {
 	return builds, nil
 }
 
-// selectFresh reads what a fresh build has: one that was never executed. The
-// numbers are one text, and what few builds have another one: to read a column
-// costs more than to decode it.
-const selectFresh = `SELECT format('%d %d %d %d %d %d %d %d %d %d %d',
-		(tries_used | attempts | lost | asked | started_at | ran | again_of) = 0
-			AND failure IS NULL AND pins IS NULL,
-		id, run, phase, head, definition, tries, retry_delay, created_at, ready_at, priority),
-	args, kwargs, CASE WHEN why IS NOT NULL OR unique_key IS NOT NULL OR service_key IS NOT NULL THEN json_array(why, unique_key, service_key) END FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
+// selectFresh reads what a fresh build has: one that was never executed. It reads
+// few columns, since each costs: what few builds have is one of them, and the id is
+// that of the row before and one.
+const selectFresh = `SELECT CASE WHEN (tries_used | attempts | lost | asked | started_at | ran | again_of) = 0 AND failure IS NULL AND pins IS NULL
+		THEN head << 32 | definition ELSE -1 END,
+	created_at, tries, retry_delay, args, kwargs,
+	CASE WHEN run <> id OR (phase | ready_at | priority) <> 0 OR why IS NOT NULL OR unique_key IS NOT NULL OR service_key IS NOT NULL
+		THEN json_object('run', run, 'phase', phase, 'ready', ready_at, 'priority', priority, 'why', why, 'unique', unique_key, 'key', service_key) END
+	FROM builds WHERE id >= ? AND id <= ? ORDER BY id`
 
-// scanFresh reads a row of selectFresh and tells whether that is all.
+// scanFresh reads a row of selectFresh and tells whether that is all of the build.
 func scanFresh(r *row, project string, b *jobcontrol.Build) (head, definition int64, fresh bool) {
-	next := r.numbers()
-	fresh = next() == 1
-	b.ID, b.Run, b.Phase, head, definition = next(), next(), int(next()), next(), next()
-	b.Tries, b.RetryDelay = int(next()), time.Duration(next())
-	b.CreatedAt, b.ReadyAt, b.Priority = codec.TimeOf(next()), codec.TimeOf(next()), int(next())
+	refs := r.int()
+	head, definition, fresh = refs>>32, refs&(1<<32-1), refs >= 0
+	b.CreatedAt, b.Tries, b.RetryDelay = r.time(), int(r.int()), time.Duration(r.int())
+	b.Args, b.Kwargs, b.Run = r.json(), r.json(), b.ID
+	rare := r.json()
+	if rare == nil {
+		return head, definition, fresh
+	}
+	var v struct {
+		Run, Ready       int64
+		Phase, Priority  int
+		Why, Unique, Key string
+	}
+	if err := json.Unmarshal(rare, &v); err != nil {
+		r.bad(string(rare))
+	}
+	b.Run, b.Phase, b.ReadyAt, b.Priority = v.Run, v.Phase, codec.TimeOf(v.Ready), v.Priority
+	b.Why, b.Unique, b.Key = v.Why, uniqueOf(project, v.Unique), v.Key
 	if b.Run != b.ID {
 		b.Place = int(b.ID - b.Run - 1)
-	}
-	b.Args, b.Kwargs = r.json(), r.json()
-	if rare := r.json(); rare != nil {
-		var texts [3]string
-		if err := json.Unmarshal(rare, &texts); err != nil {
-			r.bad(rare)
-		}
-		b.Why, b.Unique, b.Key = texts[0], uniqueOf(project, texts[1]), texts[2]
 	}
 	return head, definition, fresh
 }
