@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/internal/fault"
 	modernc "modernc.org/sqlite"
 )
 
@@ -87,6 +88,9 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	}
 	if opts.manyClaims == 0 {
 		opts.manyClaims = manyClaims
+		if fault.Enabled { // what is broken on purpose shall be broken there, too
+			opts.manyClaims = 2
+		}
 	}
 	if opts.logBytes == 0 {
 		opts.logBytes = jobcontrol.MaxLogBytes
