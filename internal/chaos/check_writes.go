@@ -145,9 +145,13 @@ func (s *story) checkCleanup(r *jobcontrol.Run) {
 		if len(b.Job) < 5 || b.Job[:5] != "clean" {
 			return
 		}
+		newest := int64(0)
 		for _, e := range s.byBuild[b.ID] {
+			if e.Kind != entryStart || e.Fence < newest {
+				continue // where it was superseded it does not know it yet
+			}
+			newest = e.Fence
 			switch {
-			case e.Kind != entryStart:
 			case e.Phase == string(jobcontrol.PhaseCleanup):
 				if firstClean == 0 || e.line < firstClean {
 					firstClean = e.line
