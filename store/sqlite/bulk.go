@@ -153,12 +153,13 @@ func plainFinish(rows int) [2]string {
 	of := func(set, started, held string) string {
 		return `UPDATE builds SET ` + set + `state = 7, changed = v.column3, result = v.column4, attempts = 1, tries_used = 1, started_at = ` + started + `,
 			finished_at = v.column6, last = v.column7, room = NULL, queue = NULL
-		FROM (VALUES ` + values(rows, 7) + `) v WHERE builds.id = v.column1 AND attempts = 0 AND tries_used = 0 AND run = builds.id AND ran = 0 AND stop = 0
-			AND pins IS NULL AND failure IS NULL AND frames IS NULL AND ` + held
+		FROM (VALUES ` + values(rows, 7) + `) v WHERE builds.id = v.column1 AND attempts = 0 AND ` + held
 	}
 	return [2]string{
-		of(``, `CASE started_at WHEN 0 THEN v.column5 ELSE started_at END`, `claim = v.column2 AND +queue = 2 AND state IN (4, 5) AND +worker = ? AND epoch = ?`),
-		of(`worker = ?, epoch = ?, claim = v.column2, `, `v.column5`, `+queue = 1 AND state = 4 AND started_at = 0`),
+		of(``, `CASE started_at WHEN 0 THEN v.column5 ELSE started_at END`, `claim = v.column2 AND +queue = 2 AND state IN (4, 5) AND +worker = ? AND epoch = ?
+			AND tries_used = 0 AND run = builds.id AND ran = 0 AND stop = 0 AND pins IS NULL AND failure IS NULL AND frames IS NULL`),
+		// Nothing else has happened to them since they were found to be fresh: else they were spread.
+		of(`worker = ?, epoch = ?, claim = v.column2, `, `v.column5`, `+queue = 1 AND state = 4`),
 	}
 }
 

@@ -183,7 +183,8 @@ func TestManyClaimsCancelled(t *testing.T) {
 func TestManyClaimsNotPlain(t *testing.T) {
 	c := newCrowd(t, 600)
 	if err := c.s.write(context.Background(), "start", func(x *tx) error {
-		_, err := x.exec(`UPDATE builds SET asked = 1, tries_used = 1 WHERE id = ?`, c.builds[599].ID)
+		b := c.builds[599].Claim // it is claimed in its row, and the handle does not know
+		_, err := x.exec(`UPDATE builds SET worker = ?, epoch = ?, claim = ?, queue = 2 WHERE id = ?`, b.Worker, b.Epoch, b.Number, b.Build)
 		return err
 	}); err != nil {
 		t.Fatal(err)
