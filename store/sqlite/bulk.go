@@ -16,7 +16,7 @@ import (
 // of many rows, since a statement costs more than a row. What is not plain is
 // left to the statements for one build.
 
-// bulkRows is how many rows such a statement has.
+// bulkRows is how many rows such a statement has, if nothing else is said.
 const bulkRows = 32
 
 // values is a list of so many rows of parameters. They have no numbers, which
