@@ -16,9 +16,10 @@ const (
 	// claimAhead is how much work is claimed beyond the free slots.
 	claimAhead = 100 * time.Millisecond
 	// minCrew is how many goroutines may at least store the ends of attempts at a
-	// time, however few slots there are: so that they share a commit. Twice as many
-	// ends may wait to be stored.
+	// time, however few slots there are: so that they share a commit.
 	minCrew = 1024
+	// waitingEnds is how many ends may wait to be stored, for each goroutine of the crew.
+	waitingEnds = 4
 	// meanOf is how many attempts the mean duration follows.
 	meanOf = 16
 )
@@ -75,7 +76,7 @@ type holding struct {
 
 func (s *slots) init(parallel int) {
 	s.parallel, s.maxCrew = parallel, max(minCrew, parallel)
-	s.maxBegun = 2 * s.maxCrew
+	s.maxBegun = waitingEnds * s.maxCrew
 }
 
 // waiting is the number of builds that are claimed and not started; s.mu is held.

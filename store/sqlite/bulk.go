@@ -133,7 +133,8 @@ func (f *freshBuilds) remove(ends []*finishing) []*finishing {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.DeleteFunc(ends, func(e *finishing) (unknown bool) {
-		e.fresh, unknown = f.m[e.p.Claim.Build], f.m[e.p.Claim.Build].head == 0
+		e.fresh = f.m[e.p.Claim.Build]
+		unknown = e.fresh.head == 0
 		delete(f.m, e.p.Claim.Build)
 		return unknown
 	})

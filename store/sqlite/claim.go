@@ -69,12 +69,12 @@ func (t *tx) claimNumbers(n int) (first int64, err error) {
 
 // candidate is a build that may be claimed, and, if it is asked for, its place in the queue.
 type candidate struct {
-	id, rank, phase, place int64
-	service                *service
+	id, rank, order int64
+	service         *service
 }
 
 func (a *candidate) compare(b *candidate) int {
-	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.phase, b.phase), cmp.Compare(a.place, b.place), cmp.Compare(a.id, b.id))
+	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.order, b.order), cmp.Compare(a.id, b.id))
 }
 
 // claim chooses builds, those of smallest rank over all services, and claims them.
@@ -102,14 +102,14 @@ func (t *tx) claim(l jobcontrol.Lease, w jobcontrol.Wanted) (*jobcontrol.Claimed
 		}
 		first := room
 		first.n = 1
-		suspects, err := t.candidates(nil, v, 1, first, true)
+		suspects, err := t.candidates(nil, v, suspectBuilds, first, true)
 		if err != nil {
 			return nil, nil, err
 		}
 		if len(suspects) > 0 && (suspect == nil || suspects[0].compare(suspect) < 0) {
 			suspect = &suspects[0]
 		}
-		if ready, err = t.candidates(ready, v, 0, room, len(services) > 1 || suspect != nil); err != nil {
+		if ready, err = t.candidates(ready, v, freeBuilds, room, len(services) > 1 || suspect != nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -178,17 +178,22 @@ func (t *tx) room(v *service, n int) (room, error) {
 	return r, nil
 }
 
-// free are the builds of a service that may be claimed, as index builds_queue has
-// them; alone: suspects. What is said twice lets SQLite see that the index is meant.
-const free = ` FROM builds WHERE service = ? AND queue = 1 AND queue <> 2 AND alone = ?
-	ORDER BY rank, phase, max(id - run - 1, 0), id`
+// order is a build's place among those of its rank.
+const order = `CASE run WHEN id THEN 0 ELSE (phase << 32) + id - run - 1 END`
+
+// The builds of a service that may be claimed: those that index builds_free has,
+// and suspects. What is said twice lets SQLite see that builds_queue is meant.
+const (
+	freeBuilds    = ` FROM builds WHERE service = ? AND queue = 1 AND alone = 0 ORDER BY rank, ` + order + `, id`
+	suspectBuilds = ` FROM builds WHERE service = ? AND queue = 1 AND queue <> 2 AND alone = 1 ORDER BY rank, ` + order + `, id`
+)
 
 // candidates adds to a list what may be claimed of a service, in order; places: with
 // their places in the queue, so that they can be compared.
-func (t *tx) candidates(list []candidate, v *service, alone int64, r room, places bool) ([]candidate, error) {
+func (t *tx) candidates(list []candidate, v *service, which string, r room, places bool) ([]candidate, error) {
 	columns := `SELECT id`
 	if places {
-		columns += `, rank, phase, max(id - run - 1, 0)`
+		columns += `, rank, ` + order
 	}
 	if r.keys != nil {
 		columns += `, service_key`
@@ -199,14 +204,14 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room, place
 			return nil
 		}
 		if places {
-			c.rank, c.phase, c.place = row.int(), row.int(), row.int()
+			c.rank, c.order = row.int(), row.int()
 		}
 		if r.keys != nil {
 			key := row.text()
 			if key != "" && r.keys[key] >= v.KeyConcurrency {
 				return nil
 			}
-			if alone == 0 && key != "" {
+			if which == freeBuilds && key != "" {
 				r.keys[key]++
 			}
 		}
@@ -215,7 +220,7 @@ func (t *tx) candidates(list []candidate, v *service, alone int64, r room, place
 		}
 		r.n--
 		return nil
-	}, columns+free, v.id, alone)
+	}, columns+which, v.id)
 	if err == errEnough {
 		err = nil
 	}

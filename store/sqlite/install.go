@@ -21,6 +21,7 @@ var migrationFiles = []string{
 	"0002_queue.sql",
 	"0003_expansions.sql",
 	"0004_claimed.sql",
+	"0005_free.sql",
 }
 
 // claimsVersion is the schema version that brought table claims.

@@ -248,7 +248,8 @@ func (c *conn) openRuns(f jobcontrol.RunFilter, n int) ([]jobcontrol.Run, error)
 func (c *conn) loneUnfinished(f jobcontrol.RunFilter, n int) ([]runRow, error) {
 	var rows []runRow
 	for _, condition := range []string{
-		`b.queue = 1 AND b.queue <> 2`, `b.queue = 2`, `b.queue = 3 AND b.queue <> 2`, `b.queue = 4 AND b.queue <> 2`,
+		`b.queue = 1 AND b.alone = 0`, `b.queue = 1 AND b.queue <> 2 AND b.alone = 1`, `b.queue = 2`,
+		`b.queue = 3 AND b.queue <> 2 AND b.queue > 2`, `b.queue = 4 AND b.queue <> 2 AND b.queue > 2`,
 	} {
 		if err := c.each(func(r *row) error {
 			rows = append(rows, scanLone(r))

@@ -171,9 +171,10 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 				n         *int
 				condition string
 			}{
-				{&status.Waiting, `queue = 4 AND queue <> 2`},
-				{&status.Scheduled, `queue = 3 AND queue <> 2`},
-				{&status.Queued, `queue = 1 AND queue <> 2`},
+				{&status.Waiting, `queue = 4 AND queue <> 2 AND queue > 2`},
+				{&status.Scheduled, `queue = 3 AND queue <> 2 AND queue > 2`},
+				{&status.Queued, `queue = 1 AND alone = 0`},
+				{&status.Queued, `queue = 1 AND queue <> 2 AND alone = 1`},
 				{&status.Claimed, `queue = 2 AND state = 4`},
 				{&status.Running, `queue = 2 AND state = 5`},
 			} {
@@ -181,7 +182,7 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 				if err != nil {
 					return err
 				}
-				*n.n = int(count)
+				*n.n += int(count)
 			}
 			status.Queued -= claimed[v.id]
 			status.Claimed += claimed[v.id]
