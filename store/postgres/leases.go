@@ -6,6 +6,7 @@ import (
 
 	"github.com/jobcontrol/jobcontrol"
 	"github.com/jobcontrol/jobcontrol/internal/fault"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // Register makes a worker; see [jobcontrol.Leases].
@@ -74,7 +75,7 @@ func (s *Store) Unregister(ctx context.Context, l jobcontrol.Lease) error {
 		}
 		t.queue(nil, `UPDATE {workers} SET gone = true WHERE id = $1`, l.Worker)
 		t.news.worker = true
-		_, err := t.bury(&w, false)
+		_, err := t.bury(&w, codec.Left)
 		return err
 	})
 	if err == nil {

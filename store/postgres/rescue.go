@@ -56,7 +56,11 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 			w := &taken[i]
 			t.queue(nil, `UPDATE {workers} SET epoch = epoch + 1, gone = true WHERE id = $1`, w.ID)
 			t.news.worker = true
-			interruptions, err := t.bury(w, true)
+			fate := codec.Expired
+			if slices.Contains(dead, w.ID) {
+				fate = codec.Died
+			}
+			interruptions, err := t.bury(w, fate)
 			if err != nil {
 				return err
 			}
@@ -73,7 +77,7 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 // bury deals with what a worker left behind that is gone: its claims of detached
 // builds, its running builds, its clean-up steps and its foreground Runs. It
 // returns the Runs that became interrupted.
-func (t *tx) bury(w *jobcontrol.Worker, lost bool) ([]jobcontrol.Interruption, error) {
+func (t *tx) bury(w *jobcontrol.Worker, fate codec.Fate) ([]jobcontrol.Interruption, error) {
 	w.Gone = true
 	var running, idle []*guarded
 	add := func(list *[]*guarded) func(r *row) error {
@@ -90,7 +94,7 @@ func (t *tx) bury(w *jobcontrol.Worker, lost bool) ([]jobcontrol.Interruption, e
 		return nil, err
 	}
 	t.news.ready = t.news.ready || len(running)+len(idle) > 0
-	if lost && len(idle) > 0 {
+	if fate != codec.Left && len(idle) > 0 {
 		t.queue(nil, `UPDATE {builds} SET unproven = unproven + 1, suspect = unproven + 1 >= $2 WHERE id = ANY($1)`, idsOf(idle), jobcontrol.MaxUnproven)
 	}
 	if err := t.free(idle); err != nil {
@@ -99,7 +103,7 @@ func (t *tx) bury(w *jobcontrol.Worker, lost bool) ([]jobcontrol.Interruption, e
 	byRun := map[int64][]int64{}
 	for _, g := range running {
 		byRun[g.run] = append(byRun[g.run], g.id)
-		if err := t.requeue(g, w, lost); err != nil {
+		if err := t.requeue(g, w, fate); err != nil {
 			return nil, err
 		}
 	}
@@ -173,8 +177,8 @@ func (t *tx) interrupt(id int64, w *jobcontrol.Worker) (bool, error) {
 
 // requeue puts a running build back whose worker is gone. A lost attempt is
 // recorded; after too many of them the build fails.
-func (t *tx) requeue(g *guarded, w *jobcontrol.Worker, lost bool) error {
-	if !lost {
+func (t *tx) requeue(g *guarded, w *jobcontrol.Worker, fate codec.Fate) error {
+	if fate == codec.Left {
 		if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
 			return err
 		}
@@ -200,8 +204,8 @@ func (t *tx) requeue(g *guarded, w *jobcontrol.Worker, lost bool) error {
 	if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
 		return err
 	}
-	t.queue(nil, `UPDATE {builds} b SET state = 4, lost = $2, attempts = $3, suspect = true, attempt_at = NULL, `+unclaim+` WHERE id = $1`,
-		g.id, g.lost, p.Attempt.Number)
+	t.queue(nil, `UPDATE {builds} b SET state = 4, lost = $2, attempts = $3, suspect = b.suspect OR $4, attempt_at = NULL, `+unclaim+` WHERE id = $1`,
+		g.id, g.lost, p.Attempt.Number, fate.Suspect(g.lost))
 	if err := t.insertAttempt(p); err != nil || !g.detached {
 		return err
 	}

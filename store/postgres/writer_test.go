@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // openPair opens two stores on one database, as two programs do, each with a worker.
@@ -125,7 +126,7 @@ func TestFenceWaits(t *testing.T) {
 			}
 			close(locked)
 			<-finish
-			_, err := t.bury(&jobcontrol.Worker{ID: l.Worker, Epoch: l.Epoch}, true)
+			_, err := t.bury(&jobcontrol.Worker{ID: l.Worker, Epoch: l.Epoch}, codec.Died)
 			return err
 		})
 	}()

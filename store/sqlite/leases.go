@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/jobcontrol/jobcontrol"
+	"github.com/jobcontrol/jobcontrol/store/codec"
 )
 
 // leaseClock returns the boot clock in microseconds and the id of the boot. The
@@ -85,7 +86,7 @@ func (s *Store) Unregister(ctx context.Context, l jobcontrol.Lease) error {
 			return err
 		}
 		clear(t.alive)
-		_, err = t.bury(w, false)
+		_, err = t.bury(w, codec.Left)
 		return err
 	})
 }

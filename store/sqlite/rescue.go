@@ -37,14 +37,14 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 			return err
 		}
 		for _, w := range dead {
-			interruptions, err := t.takeAway(w, 1<<62)
+			interruptions, err := t.takeAway(w, codec.Died, 1<<62)
 			if err != nil {
 				return err
 			}
 			found = append(found, interruptions...)
 		}
 		for _, w := range doubtful {
-			interruptions, err := t.takeAway(w, us)
+			interruptions, err := t.takeAway(w, codec.Expired, us)
 			if err != nil {
 				return err
 			}
@@ -59,21 +59,21 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 }
 
 // takeAway takes a worker's lease away if it ended before the given time.
-func (t *tx) takeAway(w workerRow, until int64) ([]jobcontrol.Interruption, error) {
+func (t *tx) takeAway(w workerRow, fate codec.Fate, until int64) ([]jobcontrol.Interruption, error) {
 	n, err := t.exec(`UPDATE workers SET epoch = epoch + 1, gone = 1 WHERE id = ? AND epoch = ? AND gone = 0 AND lease_until <= ?`,
 		w.ID, w.Epoch, until)
 	if err != nil || n == 0 {
 		return nil, err
 	}
 	clear(t.alive)
-	return t.bury(&w, true)
+	return t.bury(&w, fate)
 }
 
 // bury deals with what a worker left behind that is gone: its running builds and
 // its foreground Runs. It returns the Runs that became interrupted.
-func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
+func (t *tx) bury(w *workerRow, fate codec.Fate) ([]jobcontrol.Interruption, error) {
 	w.Gone = true
-	if err := t.buryDetached(w, lost); err != nil {
+	if err := t.buryDetached(w, fate); err != nil {
 		return nil, err
 	}
 	var running []*guarded
@@ -87,7 +87,7 @@ func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
 	byRun := map[int64][]int64{}
 	for _, g := range running {
 		byRun[g.run] = append(byRun[g.run], g.id)
-		if err := t.requeue(g, w, lost); err != nil {
+		if err := t.requeue(g, w, fate); err != nil {
 			return nil, err
 		}
 	}
@@ -116,7 +116,7 @@ func (t *tx) bury(w *workerRow, lost bool) ([]jobcontrol.Interruption, error) {
 
 // buryDetached queues what a worker had claimed for others, and carries out what
 // was asked of it.
-func (t *tx) buryDetached(w *workerRow, lost bool) error {
+func (t *tx) buryDetached(w *workerRow, fate codec.Fate) error {
 	t.hint = true
 	var claimed []*guarded
 	if err := t.each(func(r *row) error {
@@ -128,18 +128,20 @@ func (t *tx) buryDetached(w *workerRow, lost bool) error {
 		return err
 	}
 	for _, g := range claimed {
-		unproven := lost && g.state == jobcontrol.Queued
+		unproven := fate != codec.Left && g.state == jobcontrol.Queued
+		suspect := false
 		if g.state == jobcontrol.Running {
-			if err := t.requeue(g, w, lost); err != nil {
+			if err := t.requeue(g, w, fate); err != nil {
 				return err
 			}
+			suspect = fate.Suspect(g.lost)
 		}
 		if g.state.Final() {
 			continue
 		}
 		g.state = jobcontrol.Queued
 		if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 1, unproven = unproven + ?,
-			alone = max(alone, ?, unproven + ? >= ?) WHERE id = ?`, unproven, g.lost > 0, unproven, jobcontrol.MaxUnproven, g.id); err != nil {
+			alone = max(alone, ?, unproven + ? >= ?) WHERE id = ?`, unproven, suspect, unproven, jobcontrol.MaxUnproven, g.id); err != nil {
 			return err
 		}
 		if err := t.carryOut(g); err != nil {
@@ -170,8 +172,8 @@ func (t *tx) interrupt(id int64, w *workerRow) (bool, error) {
 
 // requeue puts a running build back whose worker is gone. A lost attempt is
 // recorded; after too many of them the build fails.
-func (t *tx) requeue(g *guarded, w *workerRow, lost bool) error {
-	if !lost {
+func (t *tx) requeue(g *guarded, w *workerRow, fate codec.Fate) error {
+	if fate == codec.Left {
 		if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
 			return err
 		}

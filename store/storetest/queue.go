@@ -365,6 +365,45 @@ func testSuspects(w *world) {
 	w.equal("nothing is left", []any{"", false}, []any{jobs(c.Builds), c.Suspects})
 }
 
+// testSuspectsOfLeases: a lease that ended while nobody saw the worker makes a
+// suspect only of what was lost before; a worker that was seen to be gone always.
+func testSuspectsOfLeases(w *world) {
+	m := w.free("a", "b")
+	alone := want(10)
+	alone.Alone = true
+	expires := func(started string) {
+		w.Helper()
+		l := w.register(2)
+		got := w.takes(l, "a b")
+		w.ok(w.s.Start(w.ctx, []jobcontrol.Claim{got.claim(started)}, nil))
+		w.ok(w.s.Renew(w.ctx, l, 0))
+		_, err := w.s.Rescue(w.ctx, unknown)
+		w.ok(err)
+	}
+	expires("a")
+	w.equal("lost", []int{1, 0}, []int{w.build(m, "a").Lost, w.build(m, "b").Lost})
+	l := w.register(3)
+	c := w.ask(l, want(10))
+	w.equal("after one lease", []any{"a b", false}, []any{jobs(c.Builds), c.Suspects})
+	w.ok(w.s.Unregister(w.ctx, l))
+
+	expires("a")
+	w.equal("lost", []int{2, 0}, []int{w.build(m, "a").Lost, w.build(m, "b").Lost})
+	c = w.ask(w.l, alone)
+	w.equal("after two", []any{"a", jobcontrol.Running}, []any{jobs(c.Builds), c.Builds[0].State})
+	mustFinish(w, c.Builds[0].Claim, ended(jobcontrol.Successful, 3))
+	w.drop(m)
+
+	m = w.free("a", "b")
+	expires("b")
+	l = w.register(4)
+	got := w.takes(l, "a b")
+	w.ok(w.s.Start(w.ctx, []jobcontrol.Claim{got.claim("a")}, nil))
+	w.kill(4)
+	c = w.ask(w.l, want(10))
+	w.equal("after a death", []any{"b", true}, []any{jobs(c.Builds), c.Suspects})
+}
+
 // testUnproven: a build that kills its worker before it is marked as running is
 // found all the same, since workers die holding its claim.
 func testUnproven(w *world) {

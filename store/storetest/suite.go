@@ -95,6 +95,7 @@ func TestPlain(t *testing.T, open func(t *testing.T) jobcontrol.Store) {
 		{"ClaimForeground", testClaimForeground},
 		{"ClaimLease", testClaimLease},
 		{"Suspects", testSuspects},
+		{"SuspectsOfLeases", testSuspectsOfLeases},
 		{"Unproven", testUnproven},
 		{"GiveBack", testGiveBack},
 		{"Promote", testPromote},
