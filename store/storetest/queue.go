@@ -394,7 +394,7 @@ func testSuspectsOfLeases(w *world) {
 	mustFinish(w, c.Builds[0].Claim, ended(jobcontrol.Successful, 3))
 	w.drop(m)
 
-	m = w.free("a", "b")
+	w.free("a", "b")
 	expires("b")
 	l = w.register(4)
 	got := w.takes(l, "a b")
