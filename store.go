@@ -162,8 +162,8 @@ type Released struct {
 // changes nothing.
 type Executions interface {
 	// Start marks builds as running. Marking is a courtesy to onlookers, except
-	// for builds that were lost before: Finish and Retry also accept a build
-	// that was never marked.
+	// for suspects and, in the foreground, for builds that were lost before: Finish
+	// and Retry also accept a build that was never marked.
 	Start(ctx context.Context, claims []Claim, at []time.Time) error
 	// MarkRan records, before it is executed, that the build's run phase is
 	// executed, so that its clean-up step is due whatever happens.

@@ -24,6 +24,7 @@ func (t *term) carry(k *holding) {
 	ended, err := t.attempt(ctx, cancel, k)
 	cause := context.Cause(ctx)
 	cancel(nil) // whatever the task left behind in this process
+	k.result = len(ended.Result)
 	t.released(k)
 	if err == nil && ended.State == jobcontrol.Successful && t.finisher != nil && t.at("worker.trusted") == nil {
 		t.finisher.FinishThen(t.life, k.build.Claim, &ended, func(r *jobcontrol.Released, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -182,6 +183,54 @@ func TestFinishThenPause(t *testing.T) {
 			if pause < 10*time.Millisecond || i > 1 && pause < pauses[i-1]*3/2 {
 				t.Fatalf("it was repeated after %v", pauses)
 			}
+		}
+	})
+}
+
+// slow is a store that stores ends when it is told to.
+type slow struct {
+	*nothing
+	waiting chan func()
+}
+
+func (s *slow) FinishThen(ctx context.Context, c jobcontrol.Claim, e *jobcontrol.Ended, then func(*jobcontrol.Released, error)) {
+	s.waiting <- func() { then(s.Finish(ctx, c, *e)) }
+}
+
+// TestResultsWait: where results of 64 MiB wait to be stored, nothing more is
+// started than what has a slot already, and it goes on when they are stored.
+func TestResultsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const builds, parallel, full = 100, 4, 64
+		var executed atomic.Int64
+		large := strings.Repeat("x", 1<<20-2) // with its quotes 1 MiB
+		reg := jobcontrol.NewRegistry()
+		job := &jobcontrol.Job{ID: "a", Run: jobcontrol.Handle(reg, "f", func(context.Context, number) (string, error) {
+			executed.Add(1)
+			return large, nil
+		}).Task()}
+		store := &slow{&nothing{job: job, left: builds}, make(chan func(), builds)}
+		store.done.Add(builds)
+		p := worker.NewPool(worker.PoolConfig{Store: store, Executor: executor.New(executor.Config{Registry: reg, Log: quiet}), Parallel: parallel, TTL: time.Hour, Log: quiet})
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- p.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if n := executed.Load(); n < full || n >= full+parallel {
+			t.Errorf("%d were executed, want %d and less than %d more", n, full, parallel)
+		}
+		(<-store.waiting)()
+		time.Sleep(time.Minute)
+		if n := executed.Load(); n < full+1 || n >= full+1+parallel {
+			t.Errorf("%d were executed after one was stored", n)
+		}
+		for range builds - 1 {
+			(<-store.waiting)()
+		}
+		store.done.Wait()
+		cancel()
+		if err := <-ended; err != nil || p.Stats().Finished != builds {
+			t.Errorf("%v, %+v", err, p.Stats())
 		}
 	})
 }

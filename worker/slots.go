@@ -20,6 +20,9 @@ const (
 	minCrew = 1024
 	// waitingEnds is how many ends may wait to be stored, for each goroutine of the crew.
 	waitingEnds = 4
+	// maxResults is how many bytes of results may wait to be stored: with more
+	// nothing is started, so that a store that is away does not fill the memory.
+	maxResults = 64 << 20
 	// meanOf is how many attempts the mean duration follows.
 	meanOf = 16
 )
@@ -43,6 +46,7 @@ type slots struct {
 	head      int             //
 	begun     []*holding      // started, and their ends not stored yet; in no order
 	executing int             // of them, occupying a slot
+	results   int             // bytes of what they returned
 	crew      int             // goroutines
 	idle      []chan struct{} // of the crew, waiting to be woken; closed: they are sent home
 	looking   bool            // one was woken, or is new, and has not looked for a build yet
@@ -68,6 +72,7 @@ type holding struct {
 	cancel  context.CancelCauseFunc // ends the attempt
 	started time.Time
 	index   int           // in slots.begun
+	result  int           // bytes of what it returned
 	ended   bool          // the task has ended; its end is being stored
 	marked  bool          // as running, or about to be
 	marking chan struct{} // closed when that is stored; nil: it is not being stored
@@ -123,7 +128,7 @@ func (s *slots) take(now time.Time) *holding {
 
 // mayStart tells whether a waiting build may be started; s.mu is held.
 func (s *slots) mayStart() bool {
-	return s.waiting() > 0 && s.executing < s.parallel && len(s.begun) < s.maxBegun && !s.closing
+	return s.waiting() > 0 && s.executing < s.parallel && len(s.begun) < s.maxBegun && s.results < maxResults && !s.closing
 }
 
 // dispatch has a goroutine look for a build where one may be started, unless one
@@ -213,6 +218,7 @@ func (t *term) released(k *holding) {
 	k.ended = true
 	marking := k.marking
 	t.executing--
+	t.results += k.result
 	if t.mean == 0 {
 		t.mean = took
 	}
@@ -240,6 +246,7 @@ func (t *term) waits() {
 func (t *term) forget(k *holding) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.results -= k.result
 	last := len(t.begun) - 1
 	t.begun[k.index] = t.begun[last]
 	t.begun[k.index].index = k.index

@@ -38,15 +38,18 @@ type Fate int
 // The fates of workers.
 const (
 	Left    Fate = iota // it said so itself: nothing counts as lost
-	Expired             // its lease ended; nobody saw what became of its process
+	Expired             // its lease ended, or its machine was started anew; nobody saw what became of its process
 	Died                // its process is gone
 )
 
 // Suspect tells whether a build is a suspect that such a worker was executing,
-// having been lost so often with that time. What a lease alone tells is more
-// often a net that was cut, and then of all that the worker had, than a build that
-// killed its machine: that is found the second time.
-func (f Fate) Suspect(lost int) bool { return f == Died || f == Expired && lost > 1 }
+// having been lost so often with that time; limit is how often it may be. A lease
+// that ended is more often the work of a net that was cut, and then for all that
+// the worker had, than of a build that killed its machine: that is found the second
+// time, or before the last.
+func (f Fate) Suspect(lost, limit int) bool {
+	return f == Died || f == Expired && (lost > 1 || lost >= limit)
+}
 
 // PackLost encodes an attempt that ended with its worker, a process that is gone:
 // its number and times are those of a, and lost is how many attempts of the build

@@ -319,7 +319,7 @@ func (t *tx) suspend(p *codec.Packed) error {
 }
 
 // proven forgets the workers that died holding a build: an attempt of it has ended.
-var proven = `suspect = b.suspect AND (b.unproven < ` + strconv.Itoa(jobcontrol.MaxUnproven) + ` OR b.lost > 0), unproven = 0`
+var proven = `suspect = b.suspect AND b.unproven < ` + strconv.Itoa(jobcontrol.MaxUnproven) + `, unproven = 0`
 
 // unclaim ends the claim of a build that any worker may execute.
 const unclaim = `worker = CASE WHEN NOT b.detached THEN b.worker END, epoch = CASE WHEN NOT b.detached THEN b.epoch END,

@@ -204,8 +204,9 @@ func (t *tx) requeue(g *guarded, w *jobcontrol.Worker, fate codec.Fate) error {
 	if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
 		return err
 	}
-	t.queue(nil, `UPDATE {builds} b SET state = 4, lost = $2, attempts = $3, suspect = b.suspect OR $4, attempt_at = NULL, `+unclaim+` WHERE id = $1`,
-		g.id, g.lost, p.Attempt.Number, fate.Suspect(g.lost))
+	t.queue(nil, `UPDATE {builds} b SET state = 4, lost = $2, attempts = $3, suspect = b.suspect OR $4,
+		unproven = CASE WHEN $4 THEN 0 ELSE b.unproven END, attempt_at = NULL, `+unclaim+` WHERE id = $1`,
+		g.id, g.lost, p.Attempt.Number, fate.Suspect(g.lost, int(limit)))
 	if err := t.insertAttempt(p); err != nil || !g.detached {
 		return err
 	}

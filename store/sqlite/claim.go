@@ -23,7 +23,7 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 		if err := t.valid(l); err != nil {
 			return err
 		}
-		if out, taken, err = t.claim(l, w); err == nil && taken.n <= fewTaken {
+		if out, taken, err = t.claim(l, w); err == nil && taken.n < s.opts.manyClaims {
 			out.Builds, err = taken.read(t.conn)
 		}
 		return err
@@ -31,7 +31,7 @@ func (s *Store) Claim(ctx context.Context, l jobcontrol.Lease, w jobcontrol.Want
 	if err != nil {
 		return nil, err
 	}
-	if taken.n > fewTaken {
+	if taken.n >= s.opts.manyClaims {
 		// The writer has better things to do. Should this fail, the claims are held by a
 		// worker that does not know of them, as where an answer is lost.
 		if err = s.read(ctx, func(c *conn) (err error) {
@@ -179,7 +179,7 @@ func (t *tx) room(v *service, n int) (room, error) {
 }
 
 // order is a build's place among those of its rank.
-const order = `CASE run WHEN id THEN 0 ELSE (phase << 32) + id - run - 1 END`
+const order = `(phase << 32) + CASE run WHEN id THEN 0 ELSE id - run - 1 END`
 
 // The builds of a service that may be claimed: those that index builds_free has,
 // and suspects. What is said twice lets SQLite see that builds_queue is meant.
@@ -307,10 +307,6 @@ type span struct {
 	builds []candidate
 	number int64 // of the first one's claim
 }
-
-// fewTaken is how many builds are read within the transaction that claimed them:
-// few are read there at once, and many better beside the next transaction.
-const fewTaken = 64
 
 // read reads the builds.
 func (k *taken) read(c *conn) ([]jobcontrol.Build, error) {

@@ -19,8 +19,9 @@ import (
 //
 // Invariant: each build in a row of table claims is claimed by it, or has ended.
 
-// manyClaims is how many builds are claimed by a row of table claims; fewer are
-// claimed in their own rows.
+// manyClaims is how many builds are claimed by a row of table claims, and read
+// beside the next transaction; fewer are claimed in their own rows, and read within
+// the transaction that claims them.
 const manyClaims = 64
 
 // claims is what a handle knows of table claims.

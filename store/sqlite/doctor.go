@@ -101,7 +101,7 @@ func (s *Store) examineLog() jobcontrol.Finding {
 	default:
 		f.Text = "the write-ahead log has " + sizeText(info.Size())
 		if info.Size() > walWarning {
-			f.Severity, f.Mend = jobcontrol.SeverityWarning, "some program reads the store without end: find it (fuser FILE) and stop it"
+			f.Severity, f.Mend = jobcontrol.SeverityWarning, "some program reads the store without end: find it (fuser FILE) and stop it; if none does, the disk refuses writes to the file: see the log of the system"
 		}
 	}
 	return f

@@ -129,7 +129,7 @@ func (t *tx) retry(g *guarded, p *codec.Packed) error {
 }
 
 // proven forgets the workers that died holding a build: an attempt of it has ended.
-var proven = `alone = CASE WHEN unproven >= ` + itoa(jobcontrol.MaxUnproven) + ` AND lost = 0 THEN 0 ELSE alone END, unproven = 0`
+var proven = `alone = CASE WHEN unproven >= ` + itoa(jobcontrol.MaxUnproven) + ` THEN 0 ELSE alone END, unproven = 0`
 
 // moveTo gives a build to another service of its project.
 func (t *tx) moveTo(g *guarded, name string) error {

@@ -16,17 +16,19 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 		return nil, err
 	}
 	// alive may look at other processes: that is not done inside the transaction.
-	var dead, doubtful []workerRow
+	var dead, rebooted, doubtful []workerRow
 	for _, w := range workers {
 		lives, known := alive(w.Process)
 		switch {
-		case w.boot != boot || known && !lives:
+		case w.boot != boot:
+			rebooted = append(rebooted, w)
+		case known && !lives:
 			dead = append(dead, w)
 		case !known:
 			doubtful = append(doubtful, w)
 		}
 	}
-	if len(dead)+len(doubtful) == 0 {
+	if len(dead)+len(rebooted)+len(doubtful) == 0 {
 		return nil, nil
 	}
 	var found []jobcontrol.Interruption
@@ -36,19 +38,18 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 		if err != nil {
 			return err
 		}
-		for _, w := range dead {
-			interruptions, err := t.takeAway(w, codec.Died, 1<<62)
-			if err != nil {
-				return err
+		for _, gone := range []struct {
+			workers []workerRow
+			fate    codec.Fate
+			until   int64
+		}{{dead, codec.Died, always}, {rebooted, codec.Expired, always}, {doubtful, codec.Expired, us}} {
+			for _, w := range gone.workers {
+				interruptions, err := t.takeAway(w, gone.fate, gone.until)
+				if err != nil {
+					return err
+				}
+				found = append(found, interruptions...)
 			}
-			found = append(found, interruptions...)
-		}
-		for _, w := range doubtful {
-			interruptions, err := t.takeAway(w, codec.Expired, us)
-			if err != nil {
-				return err
-			}
-			found = append(found, interruptions...)
 		}
 		return nil
 	})
@@ -57,6 +58,9 @@ func (s *Store) Rescue(ctx context.Context, alive func(jobcontrol.Process) (aliv
 	}
 	return found, nil
 }
+
+// always is a time that no lease goes beyond.
+const always = 1 << 62
 
 // takeAway takes a worker's lease away if it ended before the given time.
 func (t *tx) takeAway(w workerRow, fate codec.Fate, until int64) ([]jobcontrol.Interruption, error) {
@@ -129,19 +133,17 @@ func (t *tx) buryDetached(w *workerRow, fate codec.Fate) error {
 	}
 	for _, g := range claimed {
 		unproven := fate != codec.Left && g.state == jobcontrol.Queued
-		suspect := false
 		if g.state == jobcontrol.Running {
 			if err := t.requeue(g, w, fate); err != nil {
 				return err
 			}
-			suspect = fate.Suspect(g.lost)
 		}
 		if g.state.Final() {
 			continue
 		}
 		g.state = jobcontrol.Queued
 		if _, err := t.exec(`UPDATE builds SET worker = 0, epoch = 0, queue = 1, unproven = unproven + ?,
-			alone = max(alone, ?, unproven + ? >= ?) WHERE id = ?`, unproven, suspect, unproven, jobcontrol.MaxUnproven, g.id); err != nil {
+			alone = max(alone, unproven + ? >= ?) WHERE id = ?`, unproven, unproven, jobcontrol.MaxUnproven, g.id); err != nil {
 			return err
 		}
 		if err := t.carryOut(g); err != nil {
@@ -196,7 +198,9 @@ func (t *tx) requeue(g *guarded, w *workerRow, fate codec.Fate) error {
 	if err := check(jobcontrol.ToRescue, g.id, g.state, jobcontrol.Queued); err != nil {
 		return err
 	}
-	if _, err := t.exec(`UPDATE builds SET state = 4, lost = ?, attempts = ? WHERE id = ?`, g.lost, p.Attempt.Number, g.id); err != nil {
+	suspect := fate.Suspect(g.lost, limit)
+	if _, err := t.exec(`UPDATE builds SET state = 4, lost = ?, attempts = ?, alone = max(alone, ?), unproven = CASE WHEN ? THEN 0 ELSE unproven END WHERE id = ?`,
+		g.lost, p.Attempt.Number, suspect, suspect, g.id); err != nil {
 		return err
 	}
 	return t.insertAttempt(p)

@@ -249,7 +249,7 @@ func (c *conn) loneUnfinished(f jobcontrol.RunFilter, n int) ([]runRow, error) {
 	var rows []runRow
 	for _, condition := range []string{
 		`b.queue = 1 AND b.alone = 0`, `b.queue = 1 AND b.queue <> 2 AND b.alone = 1`, `b.queue = 2`,
-		`b.queue = 3 AND b.queue <> 2 AND b.queue > 2`, `b.queue = 4 AND b.queue <> 2 AND b.queue > 2`,
+		`b.queue = 3 AND b.queue <> 2 AND (b.queue > 2 OR b.alone = 1)`, `b.queue = 4 AND b.queue <> 2 AND (b.queue > 2 OR b.alone = 1)`,
 	} {
 		if err := c.each(func(r *row) error {
 			rows = append(rows, scanLone(r))

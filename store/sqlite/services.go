@@ -171,8 +171,8 @@ func (s *Store) Services(ctx context.Context, project string) ([]jobcontrol.Serv
 				n         *int
 				condition string
 			}{
-				{&status.Waiting, `queue = 4 AND queue <> 2 AND queue > 2`},
-				{&status.Scheduled, `queue = 3 AND queue <> 2 AND queue > 2`},
+				{&status.Waiting, `queue = 4 AND queue <> 2 AND (queue > 2 OR alone = 1)`},
+				{&status.Scheduled, `queue = 3 AND queue <> 2 AND (queue > 2 OR alone = 1)`},
 				{&status.Queued, `queue = 1 AND alone = 0`},
 				{&status.Queued, `queue = 1 AND queue <> 2 AND alone = 1`},
 				{&status.Claimed, `queue = 2 AND state = 4`},

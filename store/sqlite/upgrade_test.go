@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -155,5 +156,64 @@ func TestUpgrade(t *testing.T) {
 		if h.Unfinished != 0 {
 			t.Errorf("%s: %d builds are not finished", job, h.Unfinished)
 		}
+	}
+}
+
+// TestUpgradeClaims brings a store of version 4 to the present one: what was
+// claimed by a row of table claims is claimed still, and all that waits is found.
+func TestUpgradeClaims(t *testing.T) {
+	ctx := context.Background()
+	s := older(t, "0004.sql")
+	if err := s.Install(ctx); err != nil {
+		t.Fatal(err)
+	}
+	fresh, _ := openTest(t, Options{})
+	if d := cmp.Diff(schema(t, fresh), schema(t, s)); d != "" {
+		t.Fatalf("schema (-new +upgraded):\n%s", d)
+	}
+	sound(t, s)
+	var claimed []string
+	builds, err := s.ListBuilds(ctx, jobcontrol.BuildFilter{Limit: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range builds {
+		if b.Claim.Worker != 0 && !b.State.Final() {
+			claimed = append(claimed, b.Job)
+		}
+	}
+	slices.Sort(claimed)
+	if d := cmp.Diff([]string{"chain000000", "job"}, claimed); d != "" {
+		t.Errorf("claimed (-want +got):\n%s", d)
+	}
+	services, err := s.Services(ctx, "")
+	if err != nil || len(services) != 1 {
+		t.Fatal(services, err)
+	}
+	v := services[0]
+	if d := cmp.Diff([]int{1, 1, 3, 2, 0}, []int{v.Waiting, v.Scheduled, v.Queued, v.Claimed, v.Running}); d != "" {
+		t.Errorf("waiting, scheduled, queued, claimed, running (-want +got):\n%s", d)
+	}
+
+	l, err := s.Register(ctx, jobcontrol.Process{PID: os.Getpid()}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claim := func(alone bool) (builds []jobcontrol.Build, suspects bool) {
+		t.Helper()
+		c, err := s.Claim(ctx, l, jobcontrol.Wanted{Services: []string{"default"}, N: 10, Alone: alone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.Builds, c.Suspects
+	}
+	if b, suspects := claim(false); len(b) != 2 || !suspects {
+		t.Errorf("claimed %d builds, suspects %v, want the two that are free", len(b), suspects)
+	}
+	if b, _ := claim(true); len(b) != 1 || b[0].Lost != 1 {
+		t.Errorf("claimed %+v, want the suspect", b)
+	}
+	if b, suspects := claim(true); len(b) != 0 || suspects {
+		t.Errorf("claimed %+v, want nothing", b)
 	}
 }
