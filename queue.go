@@ -18,9 +18,9 @@ type Claimed struct {
 	// Builds are complete, with Claim and without Dependants. A suspect comes alone
 	// and is marked as running already, its attempt's start being now, so that the
 	// death of its worker is charged to it. A suspect is a build that was being
-	// executed by a worker whose process was seen to be gone, or that was lost more
-	// than once, one of a job with on_lost: fail, and one whose claim [MaxUnproven]
-	// workers held when they died, see [Leases].
+	// executed by a worker whose process was seen to be gone, one that was lost more
+	// than once or may not be lost again, one of a job with on_lost: fail, and one
+	// whose claim [MaxUnproven] workers held when they died, see [Leases].
 	Builds []Build
 	// Suspects tells that the next build in order is a suspect, which only a worker
 	// with Alone set gets, and only when no other build goes before it.

@@ -55,8 +55,9 @@
 //   - A build of a detached Run (builds.detached) that is not final is in index
 //     builds_claimed, if it is claimed in its row, in builds_free, if it may be and is
 //     no suspect, else in builds_queue; builds.queue and builds.alone say which. The
-//     former is set with each change of the state or the claim. Builds of the foreground are in none of the queue's
-//     indexes, and executing them changes no column of one.
+//     former is set with each change of the state or the claim. Builds of the
+//     foreground are in none of the queue's indexes, and executing them changes no
+//     column of one.
 //   - A detached build is claimed while builds.worker is set, or while a row of table
 //     claims has it (claims.go), which is looked up before anything else is done to
 //     it. Who gives it up, by Retry, a suspension or GiveBack, leaves the number in
